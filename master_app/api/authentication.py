@@ -1,0 +1,36 @@
+"""Who may use the cluster's own paths: whoever holds the cluster secret."""
+
+import hashlib
+from functools import cache
+
+from django.conf import settings
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from master_app.errors import NotSigned
+from mini_dropbox import secret_files
+from mini_dropbox.signing import SignatureError, Signer
+
+
+@cache
+def cluster_signer() -> Signer:
+    """Return the signer of this master."""
+    return Signer(secret_files.cluster_secret(settings.ENV), "master")
+
+
+class SignedByCluster(BasePermission):
+    """Lets in requests whose signature covers this method, path and body."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        try:
+            signed = cluster_signer().verify(
+                request.headers.get("Authorization"),
+                request.method or "",
+                request._request.get_full_path(),
+            )
+        except SignatureError as error:
+            raise NotSigned(str(error)) from error
+        if hashlib.sha256(request._request.body).hexdigest() != signed.body_sha256:
+            raise NotSigned("The body is not the one that was signed.")
+        return True

@@ -1,0 +1,123 @@
+"""The original's endpoints: `/register`, `/get`, `/list`, `/health`."""
+
+import json
+from collections.abc import AsyncIterator
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import status
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from master_app import selectors, services
+from master_app.api.serializers import (
+    ErrorSerializer,
+    FileRecordSerializer,
+    RegisteredSerializer,
+    RegisterSerializer,
+)
+from master_app.errors import MissingHash, UnknownHash
+from mini_dropbox.wire import RECORD_HASH_PATTERN
+
+
+class RegisterView(APIView):
+    """Announces a file."""
+
+    @extend_schema(
+        request=RegisterSerializer,
+        responses={200: RegisteredSerializer, 400: ErrorSerializer, 409: ErrorSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Record a file by its hash; no node has confirmed it yet, so it stays unverified."""
+        form = RegisterSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        file = services.file_register(**form.to_service())
+        return Response({"message": "File registered", "hash": file.blob.hash})
+
+
+class GetView(APIView):
+    """Looks a file up."""
+
+    @extend_schema(
+        parameters=[OpenApiParameter("hash", required=True)],
+        responses={200: FileRecordSerializer, 400: ErrorSerializer, 404: ErrorSerializer},
+    )
+    def get(self, request: Request) -> Response:
+        """Return the newest file registered under a hash."""
+        blob_hash = request.query_params.get("hash", "")
+        if not blob_hash:
+            raise MissingHash("Name the file's hash: /get?hash=<hash>.")
+        if not RECORD_HASH_PATTERN.fullmatch(blob_hash):
+            raise UnknownHash("No hash has this form: it has 1 to 128 letters, digits, _ or -.")
+        return Response(selectors.file_record(selectors.file_by_hash(blob_hash=blob_hash)))
+
+
+class ListView(APIView):
+    """Lists every file."""
+
+    @extend_schema(responses={200: FileRecordSerializer(many=True)})
+    def get(self, request: Request) -> HttpResponseBase:
+        """Return all files as one JSON array, streamed."""
+        return StreamingHttpResponse(_json_array(), content_type="application/json")
+
+
+async def _json_array() -> AsyncIterator[bytes]:
+    separator = "["
+    async for records in selectors.file_records():
+        yield (separator + ",".join(map(json.dumps, records))).encode()
+        separator = ","
+    yield b"[]" if separator == "[" else b"]"
+
+
+class PlainTextRenderer(BaseRenderer):
+    """Text as it is."""
+
+    media_type = "text/plain"
+    format = "txt"
+
+    def render(self, data: object, *_: object, **__: object) -> str:
+        return str(data)
+
+
+class TextUnlessJsonIsAsked(BaseContentNegotiation):
+    """`OK` as text for probes and people, JSON for who names it in `Accept`."""
+
+    def select_parser(self, request: Request, parsers: list) -> object:  # type: ignore[type-arg]
+        return parsers[0]
+
+    def select_renderer(
+        self, request: Request, renderers: list, format_suffix: str | None = None  # type: ignore[type-arg]
+    ) -> tuple[BaseRenderer, str]:
+        wants_json = "application/json" in request.headers.get("Accept", "")
+        renderer = JSONRenderer() if wants_json else PlainTextRenderer()
+        return renderer, renderer.media_type
+
+
+class HealthView(APIView):
+    """Tells whether the master can serve."""
+
+    content_negotiation_class = TextUnlessJsonIsAsked
+
+    @extend_schema(responses={(200, "text/plain"): str, 503: OpenApiResponse(ErrorSerializer)})
+    def get(self, request: Request) -> HttpResponse | Response:
+        """Answer `OK`, or 503 when the database does not answer."""
+        if not isinstance(request.accepted_renderer, JSONRenderer):
+            selectors.check_database()
+            return Response("OK")
+        summary = selectors.cluster_summary()
+        return Response(
+            {
+                "status": "ok",
+                "nodes": {node.node_id: node.state.value for node in summary.nodes},
+                "healthy_nodes": summary.healthy,
+                "files": summary.file_count,
+                "blobs": summary.blob_count,
+                "bytes": summary.logical_bytes,
+                "replication_factor": summary.replication_factor,
+            },
+            status=status.HTTP_200_OK,
+        )

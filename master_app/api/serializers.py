@@ -1,0 +1,233 @@
+"""The forms of what the master's endpoints take and give."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from master_app.models import Blob, File, Node, Replica
+from mini_dropbox import env
+from mini_dropbox.wire import (
+    BLOB_HASH_PATTERN,
+    MAX_SIZE,
+    RECORD_HASH_PATTERN,
+    SHA256_PATTERN,
+    Heartbeat,
+    Registration,
+    WireError,
+    clean_file_name,
+)
+
+MAX_REPLICAS = 1000
+
+
+class FileNameField(serializers.CharField):
+    """A file's name; of a path the last part."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        try:
+            return clean_file_name(data)
+        except WireError as error:
+            raise serializers.ValidationError(str(error)) from error
+
+
+class NodeIdField(serializers.RegexField):
+    """A node's id."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(rf"^{env.NODE_ID_PATTERN.pattern}\Z", **options)
+
+
+class SizeField(serializers.IntegerField):
+    """A number of bytes, as a JSON integer."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(min_value=0, max_value=MAX_SIZE, **options)
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class RegisterSerializer(serializers.Serializer[Any]):
+    """The body of `POST /register`."""
+
+    hash = serializers.RegexField(
+        rf"^{RECORD_HASH_PATTERN.pattern}\Z",
+        error_messages={"invalid": "A hash has 1 to 128 letters, digits, underscores or hyphens."},
+    )
+    name = FileNameField()
+    size = SizeField()
+    replicas = serializers.ListField(
+        child=NodeIdField(), max_length=MAX_REPLICAS, required=False, default=list
+    )
+
+    def to_service(self) -> dict[str, Any]:
+        """Return the arguments of `services.file_register`."""
+        data = self.validated_data
+        return {
+            "blob_hash": data["hash"],
+            "name": data["name"],
+            "size": data["size"],
+            "replicas": list(dict.fromkeys(data["replicas"])),
+        }
+
+
+class RegisteredSerializer(serializers.Serializer[Any]):
+    """The answer of `POST /register`."""
+
+    message = serializers.CharField()
+    hash = serializers.CharField()
+
+
+class FileRecordSerializer(serializers.Serializer[Any]):
+    """The object that `/get` and `/list` show for a file; made by `selectors.file_record`."""
+
+    hash = serializers.CharField()
+    name = serializers.CharField()
+    size = serializers.IntegerField()
+    replicas = serializers.ListField(child=serializers.CharField())
+    verified = serializers.BooleanField()
+    sha256 = serializers.CharField(allow_null=True)
+    content_type = serializers.CharField(allow_null=True)
+    created_at = serializers.DateTimeField()
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """Every error."""
+
+    detail = serializers.CharField()
+    code = serializers.CharField()
+    errors = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()), required=False
+    )
+
+
+class HeartbeatSerializer(serializers.Serializer[Any]):
+    """The body of a node's heartbeat: `wire.Heartbeat`."""
+
+    node_id = NodeIdField()
+    url = serializers.CharField(max_length=255)
+    version = serializers.CharField(max_length=32)
+    capacity_bytes = SizeField(allow_null=True)
+    free_bytes = SizeField(allow_null=True)
+    used_bytes = SizeField()
+    blob_count = SizeField()
+    writable = serializers.BooleanField()
+
+    def validate_url(self, value: str) -> str:
+        try:
+            return env.parse_base_url(value)
+        except ValueError as error:
+            raise serializers.ValidationError("Send an http:// or https:// address.") from error
+
+    def to_heartbeat(self) -> Heartbeat:
+        return Heartbeat(**self.validated_data)
+
+
+class RegistrationSerializer(serializers.Serializer[Any]):
+    """One stored upload: `wire.Registration`."""
+
+    hash = serializers.RegexField(rf"^{BLOB_HASH_PATTERN.pattern}\Z")
+    sha256 = serializers.RegexField(rf"^{SHA256_PATTERN.pattern}\Z")
+    size = SizeField()
+    name = FileNameField()
+    content_type = serializers.CharField(max_length=127, allow_blank=True)
+    replicas = serializers.ListField(child=NodeIdField(), max_length=MAX_REPLICAS)
+    uploaded_at = serializers.FloatField(min_value=0, max_value=253_370_764_800)
+
+
+class RegistrationsSerializer(serializers.Serializer[Any]):
+    """The body of a group of registrations."""
+
+    registrations = RegistrationSerializer(many=True)
+
+    def to_registrations(self) -> list[Registration]:
+        return [
+            Registration(**{**entry, "replicas": tuple(entry["replicas"])})
+            for entry in self.validated_data["registrations"]
+        ]
+
+
+class NodeSerializer(serializers.ModelSerializer[Node]):
+    """A storage node; sizes in bytes."""
+
+    state = serializers.CharField(source="state_now", read_only=True)
+
+    class Meta:
+        model = Node
+        fields = (
+            "node_id",
+            "url",
+            "state",
+            "writable",
+            "version",
+            "capacity_bytes",
+            "free_bytes",
+            "used_bytes",
+            "blob_count",
+            "first_seen_at",
+            "last_heartbeat_at",
+        )
+
+
+class ReplicaSerializer(serializers.ModelSerializer[Replica]):
+    """One node's verified copy."""
+
+    node_id = serializers.CharField(source="node.node_id", read_only=True)
+    url = serializers.CharField(source="node.url", read_only=True)
+
+    class Meta:
+        model = Replica
+        fields = ("node_id", "url", "created_at")
+
+
+class BlobSerializer(serializers.ModelSerializer[Blob]):
+    """A blob and where it is."""
+
+    replicas = ReplicaSerializer(many=True, read_only=True)
+    names = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Blob
+        fields = ("hash", "sha256", "size", "verified", "replicas", "names", "created_at")
+
+    def get_names(self, blob: Blob) -> list[str]:
+        return [file.name for file in blob.files.all()]
+
+
+class FileSerializer(serializers.ModelSerializer[File]):
+    """A named file; `replicas` are node ids."""
+
+    hash = serializers.CharField(source="blob.hash", read_only=True)
+    sha256 = serializers.CharField(source="blob.sha256", read_only=True)
+    size = serializers.IntegerField(source="blob.size", read_only=True)
+    verified = serializers.BooleanField(source="blob.verified", read_only=True)
+    replicas = serializers.SerializerMethodField()
+    download_url = serializers.SerializerMethodField()
+
+    class Meta:
+        model = File
+        fields = (
+            "id",
+            "name",
+            "hash",
+            "sha256",
+            "size",
+            "content_type",
+            "verified",
+            "replicas",
+            "download_url",
+            "created_at",
+        )
+
+    def get_replicas(self, file: File) -> list[str]:
+        return file.replica_node_ids()
+
+    def get_download_url(self, file: File) -> str | None:
+        return file.download_url()

@@ -1,0 +1,104 @@
+"""`/api/v1/`: files, blobs and nodes to list, filter and search, page by page."""
+
+import django_filters
+from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework.filters import SearchFilter
+from rest_framework.pagination import CursorPagination
+from rest_framework.viewsets import ReadOnlyModelViewSet
+
+from master_app.api.serializers import BlobSerializer, FileSerializer, NodeSerializer
+from master_app.models import Blob, File, Node, NodeState
+
+
+class NewestFirst(CursorPagination):
+    """Pages by key, newest first: as quick at the end as at the start, and never a count."""
+
+    page_size = 100
+    max_page_size = 1000
+    page_size_query_param = "page_size"
+    ordering = ("-created_at", "-id")
+
+
+class NodesByFirstSeen(NewestFirst):
+    """The same for nodes, which are joined rather than created."""
+
+    ordering = ("first_seen_at", "id")
+
+
+class FileFilter(django_filters.FilterSet):
+    """What files can be filtered by."""
+
+    hash = django_filters.CharFilter(field_name="blob__hash")
+    node = django_filters.CharFilter(field_name="blob__replicas__node__node_id")
+    verified = django_filters.BooleanFilter(field_name="blob__verified")
+    min_size = django_filters.NumberFilter(field_name="blob__size", lookup_expr="gte")
+    max_size = django_filters.NumberFilter(field_name="blob__size", lookup_expr="lte")
+    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+
+    class Meta:
+        model = File
+        fields = ("name", "content_type")
+
+
+class BlobFilter(django_filters.FilterSet):
+    """What blobs can be filtered by."""
+
+    node = django_filters.CharFilter(field_name="replicas__node__node_id")
+    min_size = django_filters.NumberFilter(field_name="size", lookup_expr="gte")
+    max_size = django_filters.NumberFilter(field_name="size", lookup_expr="lte")
+
+    class Meta:
+        model = Blob
+        fields = ("verified",)
+
+
+class NodeFilter(django_filters.FilterSet):
+    """What nodes can be filtered by."""
+
+    state = django_filters.ChoiceFilter(field_name="state_now", choices=NodeState.choices)
+
+    class Meta:
+        model = Node
+        fields = ("writable",)
+
+
+class FileViewSet(ReadOnlyModelViewSet[File]):
+    """Registered files, newest first; `search` looks in names and finds whole hashes."""
+
+    queryset = File.objects.select_related("blob").prefetch_related("blob__replicas__node")
+    serializer_class = FileSerializer
+    pagination_class = NewestFirst
+    filter_backends = (DjangoFilterBackend, SearchFilter)
+    filterset_class = FileFilter
+    search_fields = ("name", "=blob__hash")
+
+
+class BlobViewSet(ReadOnlyModelViewSet[Blob]):
+    """Blobs with their replicas, newest first; `search` finds the start of a hash or SHA-256."""
+
+    queryset = Blob.objects.prefetch_related("replicas__node", "files")
+    serializer_class = BlobSerializer
+    pagination_class = NewestFirst
+    filter_backends = (DjangoFilterBackend, SearchFilter)
+    filterset_class = BlobFilter
+    search_fields = ("^hash", "^sha256")
+    lookup_field = "hash"
+    lookup_value_regex = "[A-Za-z0-9_-]{1,128}"
+
+
+class NodeViewSet(ReadOnlyModelViewSet[Node]):
+    """Storage nodes with the state that follows from their heartbeats."""
+
+    queryset = Node.objects.all()
+    serializer_class = NodeSerializer
+    pagination_class = NodesByFirstSeen
+    filter_backends = (DjangoFilterBackend, SearchFilter)
+    filterset_class = NodeFilter
+    search_fields = ("node_id", "url")
+    lookup_field = "node_id"
+    lookup_value_regex = "[A-Za-z0-9_-]{1,64}"
+
+    def get_queryset(self) -> QuerySet[Node]:
+        return Node.objects.with_state()

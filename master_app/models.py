@@ -1,0 +1,165 @@
+"""What the master knows: nodes, blobs, their replicas, and the files that name them.
+
+All writes go through `master_app.services`, all reads beyond one table through
+`master_app.selectors`.
+"""
+
+from datetime import datetime, timedelta
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Case, F, Q, Value, When
+from django.utils import timezone
+
+from mini_dropbox.wire import MAX_NAME_CHARACTERS
+
+# Heartbeats that may be missed before a node is suspect, and before it counts as down.
+SUSPECT_AFTER_HEARTBEATS = 3
+DOWN_AFTER_HEARTBEATS = 8
+
+
+class NodeState(models.TextChoices):
+    """How recently a node was heard of."""
+
+    HEALTHY = "healthy"
+    SUSPECT = "suspect"
+    DOWN = "down"
+
+
+class NodeQuerySet(models.QuerySet["Node"]):
+    """Nodes, with the state that follows from their last heartbeat."""
+
+    def with_state(self, now: datetime | None = None) -> "NodeQuerySet":
+        """Annotate `state_now`, so that the database can filter and sort by state."""
+        moment = now or timezone.now()
+        suspect, down = state_limits()
+        return self.annotate(
+            state_now=Case(
+                When(last_heartbeat_at__gte=moment - suspect, then=Value(NodeState.HEALTHY)),
+                When(last_heartbeat_at__gte=moment - down, then=Value(NodeState.SUSPECT)),
+                default=Value(NodeState.DOWN),
+                output_field=models.CharField(),
+            )
+        )
+
+
+def state_limits() -> tuple[timedelta, timedelta]:
+    """Return how old a last heartbeat may be for `healthy` and for `suspect`."""
+    beat = settings.ENV.heartbeat_seconds
+    return (
+        timedelta(seconds=beat * SUSPECT_AFTER_HEARTBEATS),
+        timedelta(seconds=beat * DOWN_AFTER_HEARTBEATS),
+    )
+
+
+class Node(models.Model):
+    """A storage node, as its own heartbeats describe it. Sizes are bytes."""
+
+    node_id = models.CharField(max_length=64, unique=True)
+    url = models.CharField(max_length=255, help_text="How clients and peers reach the node.")
+    version = models.CharField(max_length=32, blank=True)
+    capacity_bytes = models.BigIntegerField(null=True, help_text="Empty for an object store.")
+    free_bytes = models.BigIntegerField(null=True)
+    used_bytes = models.BigIntegerField(default=0, help_text="Taken by blobs.")
+    blob_count = models.BigIntegerField(default=0)
+    writable = models.BooleanField(default=True, help_text="Whether the node can take blobs.")
+    first_seen_at = models.DateTimeField()
+    last_heartbeat_at = models.DateTimeField()
+
+    objects = NodeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("node_id",)
+
+    def __str__(self) -> str:
+        return f"node {self.node_id}"
+
+    @property
+    def state(self) -> NodeState:
+        """The state at this moment; `with_state` computes the same in the database."""
+        age = timezone.now() - self.last_heartbeat_at
+        suspect, down = state_limits()
+        if age <= suspect:
+            return NodeState.HEALTHY
+        return NodeState.SUSPECT if age <= down else NodeState.DOWN
+
+
+class Blob(models.Model):
+    """Immutable bytes under their MD5, or a record of some that no node has confirmed."""
+
+    hash = models.CharField(max_length=128, unique=True)
+    sha256 = models.CharField(max_length=64, blank=True)
+    size = models.BigIntegerField(help_text="Bytes.")
+    verified = models.BooleanField(
+        default=False, help_text="Whether a node has stored the bytes and computed both digests."
+    )
+    claimed_replicas = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Node ids that a client named for a record that no node has confirmed.",
+    )
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=Q(size__gte=0), name="blob_size_not_negative"),
+            models.CheckConstraint(
+                condition=Q(verified=False) | ~Q(sha256=""), name="verified_blob_has_sha256"
+            ),
+        )
+        indexes = (models.Index(F("created_at").desc(), F("id").desc(), name="blob_newest"),)
+
+    def __str__(self) -> str:
+        return self.hash
+
+
+class Replica(models.Model):
+    """One node's verified copy of a blob."""
+
+    blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="replicas")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="replicas")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("blob", "node"), name="one_replica_a_node"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.blob_id} on {self.node_id}"
+
+
+class File(models.Model):
+    """A user's named entry that points to a blob."""
+
+    blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="files")
+    name = models.CharField(max_length=MAX_NAME_CHARACTERS, db_index=True)
+    content_type = models.CharField(max_length=127, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("blob", "name"), name="one_file_a_blob_and_name"),
+        )
+        indexes = (models.Index(F("created_at").desc(), F("id").desc(), name="file_newest"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def replica_node_ids(self) -> list[str]:
+        """Return who holds the bytes: verified copies, or what the announcing client claimed."""
+        if not self.blob.verified:
+            return list(self.blob.claimed_replicas)
+        return sorted(replica.node.node_id for replica in self.blob.replicas.all())
+
+    def download_url(self) -> str | None:
+        """Return an address that serves the bytes under this name; None without a replica.
+
+        A node that is up now is preferred; any node would find the bytes.
+        """
+        nodes = [replica.node for replica in self.blob.replicas.all()]
+        if not nodes:
+            return None
+        node = min(nodes, key=lambda node: (node.state is not NodeState.HEALTHY, node.node_id))
+        return f"{node.url}/retrieve?{urlencode({'hash': self.blob.hash, 'name': self.name})}"

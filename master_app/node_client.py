@@ -1,0 +1,122 @@
+"""The master's only way to talk HTTP to nodes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from master_app.errors import NoHealthyNode
+from master_app.models import Node
+
+CONNECT_SECONDS = 2.0
+READ_SECONDS = 30.0
+CHUNK_BYTES = 64 * 1024
+
+
+class NodeRequestError(Exception):
+    """A node did not do what it was asked; the text names host, method and what it said."""
+
+
+class TooLarge(NodeRequestError):
+    """A blob has more bytes than the caller takes."""
+
+
+@dataclass(frozen=True)
+class StoredBlob:
+    """What a node answered to an upload; `size` in bytes."""
+
+    hash: str
+    sha256: str
+    size: int
+    replicas: tuple[str, ...]
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    # Nodes are named by the cluster map; a proxy from the environment would be a stranger.
+    session.trust_env = False
+    session.mount("http://", HTTPAdapter(pool_connections=16, pool_maxsize=16))
+    return session
+
+
+_http = _session()
+
+
+def upload(
+    *, nodes: Sequence[Node], content: bytes, name: str, content_type: str
+) -> StoredBlob:
+    """Store `content` like a client's upload on the first of `nodes` that takes it.
+
+    NoHealthyNode when there is no node to ask, NodeRequestError when none of them took it.
+    """
+    if not nodes:
+        raise NoHealthyNode("No storage node is up; start one and try again.")
+    failure: NodeRequestError | None = None
+    for node in nodes:
+        try:
+            return _upload_to(node.url, content, name, content_type)
+        except NodeRequestError as error:
+            failure = error
+    assert failure is not None
+    raise failure
+
+
+def _upload_to(base_url: str, content: bytes, name: str, content_type: str) -> StoredBlob:
+    url = f"{base_url}/upload"
+    with _send("POST", url, files={"file": (name, content, content_type)}) as response:
+        body = _json(response)
+        if response.status_code != 200:
+            reason = body.get("message", "no reason given")
+            raise NodeRequestError(f"POST {url}: {response.status_code}, {reason}")
+    return StoredBlob(body["hash"], body["sha256"], body["size"], tuple(body["replicas"]))
+
+
+def fetch(*, nodes: Sequence[Node], blob_hash: str, max_bytes: int) -> bytes:
+    """Return a blob's bytes from the first of `nodes` that serves it whole.
+
+    TooLarge when it has more than `max_bytes`, NodeRequestError when no node served it.
+    """
+    if not nodes:
+        raise NoHealthyNode("No storage node is up; start one and try again.")
+    failure: NodeRequestError | None = None
+    for node in nodes:
+        try:
+            return b"".join(_fetch_from(node.url, blob_hash, max_bytes))
+        except TooLarge:
+            raise
+        except NodeRequestError as error:
+            failure = error
+    assert failure is not None
+    raise failure
+
+
+def _fetch_from(base_url: str, blob_hash: str, max_bytes: int) -> Iterator[bytes]:
+    url = f"{base_url}/retrieve"
+    with _send("GET", url, params={"hash": blob_hash}, stream=True) as response:
+        if response.status_code != 200:
+            raise NodeRequestError(f"GET {url}: {response.status_code} for {blob_hash}")
+        if int(response.headers.get("Content-Length", 0)) > max_bytes:
+            raise TooLarge(f"{blob_hash} has more than {max_bytes} bytes")
+        try:
+            yield from response.iter_content(CHUNK_BYTES)
+        except requests.RequestException as error:
+            raise NodeRequestError(f"GET {url}: broken off, {error}") from error
+
+
+def _send(method: str, url: str, **options: Any) -> requests.Response:
+    try:
+        return _http.request(
+            method, url, timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=False, **options
+        )
+    except requests.RequestException as error:
+        raise NodeRequestError(f"{method} {url}: {error}") from error
+
+
+def _json(response: requests.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,136 @@
+"""Every read of the master's database beyond one table."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db.models import Count, Model, OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+
+from master_app.errors import UnknownHash
+from master_app.models import Blob, File, Node, NodeState, Replica
+
+LIST_PAGE_ROWS = 1000
+
+
+def file_by_hash(*, blob_hash: str) -> File:
+    """Return the newest file of a blob; UnknownHash when there is none."""
+    file = (
+        File.objects.filter(blob__hash=blob_hash)
+        .select_related("blob")
+        .prefetch_related("blob__replicas__node")
+        .order_by("-id")
+        .first()
+    )
+    if file is None:
+        message = f"No file is registered under {blob_hash}; /list shows what there is."
+        raise UnknownHash(message)
+    return file
+
+
+def file_record(file: File) -> dict[str, Any]:
+    """Return the object that `/get` and `/list` show for a file."""
+    blob = file.blob
+    return {
+        "hash": blob.hash,
+        "name": file.name,
+        "size": blob.size,
+        "replicas": file.replica_node_ids(),
+        "verified": blob.verified,
+        "sha256": blob.sha256 or None,
+        "content_type": file.content_type or None,
+        "created_at": file.created_at.isoformat(),
+    }
+
+
+async def file_records() -> AsyncIterator[Sequence[dict[str, Any]]]:
+    """Yield every file's record in pages by key, so that memory stays flat at any number."""
+    last_id = 0
+    while True:
+        page = await sync_to_async(_file_page)(last_id)
+        if not page:
+            return
+        yield [file_record(file) for file in page]
+        last_id = page[-1].pk
+
+
+def _file_page(after_id: int) -> list[File]:
+    return list(
+        File.objects.filter(pk__gt=after_id)
+        .order_by("pk")
+        .select_related("blob")
+        .prefetch_related("blob__replicas__node")[:LIST_PAGE_ROWS]
+    )
+
+
+def latest_files(*, limit: int) -> list[File]:
+    """Return the newest files with blob and replicas at hand."""
+    return list(
+        File.objects.select_related("blob")
+        .prefetch_related("blob__replicas__node")
+        .order_by("-created_at", "-id")[:limit]
+    )
+
+
+def blobs_with_counts() -> QuerySet[Blob]:
+    """Return the blobs with `replica_count` and `file_count`."""
+    return Blob.objects.annotate(
+        replica_count=_count_of(Replica, blob=OuterRef("pk")),
+        file_count=_count_of(File, blob=OuterRef("pk")),
+    )
+
+
+def files_with_counts() -> QuerySet[File]:
+    """Return the files with their blob at hand and `replica_count`."""
+    return File.objects.select_related("blob").annotate(
+        replica_count=_count_of(Replica, blob=OuterRef("blob"))
+    )
+
+
+def _count_of(model: type[Model], **condition: Any) -> Coalesce:
+    """Count by subquery: it runs for the rows of one page, where a join would group them all."""
+    field = next(iter(condition))
+    counted = model._default_manager.filter(**condition).order_by().values(field)
+    return Coalesce(Subquery(counted.annotate(n=Count("*")).values("n")), 0)
+
+
+@dataclass(frozen=True)
+class ClusterSummary:
+    """The cluster at a glance. Sizes are bytes."""
+
+    nodes: Sequence[Node]
+    healthy: int
+    file_count: int
+    blob_count: int
+    logical_bytes: int
+    replication_factor: int
+
+    @property
+    def is_healthy(self) -> bool:
+        return bool(self.nodes) and self.healthy == len(self.nodes)
+
+
+def cluster_summary() -> ClusterSummary:
+    """Return the nodes and what the cluster holds."""
+    nodes = list(Node.objects.all())
+    blobs = Blob.objects.filter(verified=True).aggregate(count=Count("*"), total=Sum("size"))
+    return ClusterSummary(
+        nodes=nodes,
+        healthy=sum(node.state is NodeState.HEALTHY for node in nodes),
+        file_count=File.objects.count(),
+        blob_count=blobs["count"],
+        logical_bytes=blobs["total"] or 0,
+        replication_factor=settings.ENV.replication_factor,
+    )
+
+
+def healthy_nodes() -> list[Node]:
+    """Return the nodes that can take an upload now."""
+    return list(Node.objects.with_state().filter(state_now=NodeState.HEALTHY, writable=True))
+
+
+def check_database() -> None:
+    """Do nothing when the database answers; OperationalError when it does not."""
+    Node.objects.exists()

@@ -1,0 +1,241 @@
+"""The only reader of the process environment.
+
+Every setting is read once, typed, and refused with one line that names the
+variable, the value and what it takes.
+"""
+
+import enum
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+PREFIX: Final = "MINI_DROPBOX_"
+PROJECT_DIR: Final = Path(__file__).resolve().parent.parent
+
+DEFAULT_MASTER_PORT: Final = 9000
+DEFAULT_NODE_PORT: Final = 8001
+
+NODE_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+class ConfigurationError(Exception):
+    """A setting has a value that the program cannot work with."""
+
+
+class Role(enum.StrEnum):
+    """What this process is."""
+
+    MASTER = "master"
+    NODE = "node"
+
+
+class AuthMode(enum.StrEnum):
+    """Who is let in; see docs/architecture.md."""
+
+    AUTO = "auto"
+    REQUIRED = "required"
+    OPEN = "open"
+
+
+class BlobStoreKind(enum.StrEnum):
+    """Where a node keeps its blobs."""
+
+    LOCAL = "local"
+    STORAGE = "storage"
+
+
+class SeedreamProvider(enum.StrEnum):
+    """Who generates images."""
+
+    ARK = "ark"
+    KIE = "kie"
+    PLACEHOLDER = "placeholder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Env:
+    """All settings of one process. Sizes are bytes, times are seconds."""
+
+    role: Role
+    data_dir: Path
+    node_id: str
+    node_url: str
+    master_urls: tuple[str, ...]
+    replication_factor: int
+    write_quorum: int
+    max_upload_bytes: int
+    cluster_secret: str | None
+    heartbeat_seconds: float
+    auth: AuthMode
+    secret_key: str | None
+    allowed_hosts: tuple[str, ...]
+    debug: bool
+    log_level: str
+    blob_store: BlobStoreKind
+    blob_storage_backend: str
+    blob_storage_options: dict[str, object]
+    seedream_api_key: str | None
+    seedream_provider: SeedreamProvider | None
+    seedream_base_url: str | None
+    seedream_upload_url: str | None
+    seedream_model: str | None
+
+
+T = TypeVar("T")
+E = TypeVar("E", bound=enum.StrEnum)
+
+
+class _Reader:
+    """Typed look-ups in one mapping of environment variables; a blank counts as not set."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str) -> str | None:
+        return self._environ.get(PREFIX + name, "").strip() or None
+
+    def parsed(self, name: str, default: T, parse: Callable[[str], T], takes: str) -> T:
+        value = self.text(name)
+        if value is None:
+            return default
+        try:
+            return parse(value)
+        except (ValueError, KeyError):
+            message = f"{PREFIX}{name}={value!r} is not usable: it takes {takes}."
+            raise ConfigurationError(message) from None
+
+    def integer(self, name: str, default: int, *, minimum: int) -> int:
+        def parse(value: str) -> int:
+            number = int(value)
+            if number < minimum:
+                raise ValueError
+            return number
+
+        return self.parsed(name, default, parse, f"a whole number of at least {minimum}")
+
+    def seconds(self, name: str, default: float) -> float:
+        def parse(value: str) -> float:
+            number = float(value)
+            if not 0.05 <= number <= 3600:
+                raise ValueError
+            return number
+
+        return self.parsed(name, default, parse, "a number of seconds from 0.05 to 3600")
+
+    def choice(self, name: str, default: E, kind: type[E]) -> E:
+        return self.parsed(name, default, kind, "one of " + ", ".join(kind))
+
+    def optional_choice(self, name: str, kind: type[E]) -> E | None:
+        return self.parsed(name, None, kind, "one of " + ", ".join(kind))
+
+    def url(self, name: str, default: str | None) -> str | None:
+        return self.parsed(name, default, parse_base_url, "an http:// or https:// address")
+
+    def names(self, name: str) -> tuple[str, ...]:
+        value = self.text(name) or ""
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def parse_base_url(value: str) -> str:
+    """Return `value` without its trailing slash; ValueError unless it is http(s)://host[:port][/path]."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(value)
+    _ = parts.port  # A port that is not a number raises ValueError here.
+    return value.rstrip("/")
+
+
+def _parse_node_id(value: str) -> str:
+    if not NODE_ID_PATTERN.fullmatch(value):
+        raise ValueError(value)
+    return value
+
+
+def _parse_boolean(value: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+        value.lower()
+    ]
+
+
+def _parse_json_object(value: str) -> dict[str, object]:
+    parsed = json.loads(value)
+    if not isinstance(parsed, dict):
+        raise ValueError(value)
+    return parsed
+
+
+def _parse_log_level(value: str) -> str:
+    if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError(value)
+    return value.upper()
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Env:
+    """Read every setting from `environ`; ConfigurationError names the first bad one."""
+    reader = _Reader(environ)
+    node_id = reader.parsed(
+        "NODE_ID",
+        str(DEFAULT_NODE_PORT),
+        _parse_node_id,
+        "1 to 64 letters, digits, hyphens or underscores",
+    )
+    node_port = int(node_id) if node_id.isdigit() else DEFAULT_NODE_PORT
+    master_urls = reader.parsed(
+        "MASTER_URL",
+        (f"http://127.0.0.1:{DEFAULT_MASTER_PORT}",),
+        lambda value: tuple(parse_base_url(part.strip()) for part in value.split(",")),
+        "one or more http:// or https:// addresses with commas between them",
+    )
+    replication_factor = reader.integer("REPLICATION_FACTOR", 2, minimum=1)
+    write_quorum = reader.integer("WRITE_QUORUM", 1, minimum=1)
+    if write_quorum > replication_factor:
+        message = (
+            f"{PREFIX}WRITE_QUORUM={write_quorum} is not usable: it takes at most "
+            f"{PREFIX}REPLICATION_FACTOR, which is {replication_factor}."
+        )
+        raise ConfigurationError(message)
+    return Env(
+        role=reader.choice("ROLE", Role.MASTER, Role),
+        data_dir=Path(reader.text("DATA_DIR") or PROJECT_DIR / "data").absolute(),
+        node_id=node_id,
+        node_url=reader.url("NODE_URL", None) or f"http://127.0.0.1:{node_port}",
+        master_urls=master_urls,
+        replication_factor=replication_factor,
+        write_quorum=write_quorum,
+        max_upload_bytes=reader.integer("MAX_UPLOAD_BYTES", 10 * 1024 * 1024, minimum=1),
+        cluster_secret=reader.text("CLUSTER_SECRET"),
+        heartbeat_seconds=reader.seconds("HEARTBEAT_SECONDS", 2.0),
+        auth=reader.choice("AUTH", AuthMode.AUTO, AuthMode),
+        secret_key=reader.text("SECRET_KEY"),
+        allowed_hosts=reader.names("ALLOWED_HOSTS"),
+        debug=reader.parsed("DEBUG", False, _parse_boolean, "true or false"),
+        log_level=reader.parsed(
+            "LOG_LEVEL", "INFO", _parse_log_level, "one of DEBUG, INFO, WARNING, ERROR"
+        ),
+        blob_store=reader.choice("BLOB_STORE", BlobStoreKind.LOCAL, BlobStoreKind),
+        blob_storage_backend=reader.text("BLOB_STORAGE_BACKEND")
+        or "storages.backends.s3.S3Storage",
+        blob_storage_options=reader.parsed(
+            "BLOB_STORAGE_OPTIONS", {}, _parse_json_object, "a JSON object of options of the back end"
+        ),
+        seedream_api_key=reader.text("SEEDREAM_API_KEY"),
+        seedream_provider=reader.optional_choice("SEEDREAM_PROVIDER", SeedreamProvider),
+        seedream_base_url=reader.url("SEEDREAM_BASE_URL", None),
+        seedream_upload_url=reader.url("SEEDREAM_UPLOAD_URL", None),
+        seedream_model=reader.text("SEEDREAM_MODEL"),
+    )
+
+
+def put(name: str, value: str, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Set one setting for this process and the children that it starts."""
+    environ[PREFIX + name] = value
+
+
+def child_environment(**settings: str) -> dict[str, str]:
+    """Return this process's environment with `settings` (names without the prefix) on top."""
+    return {**os.environ, **{PREFIX + name: value for name, value in settings.items()}}

@@ -1,0 +1,72 @@
+"""The errors that a request can end with; their HTTP status is decided here, once.
+
+`exception_handler` renders them, Django's and the REST framework's as
+`{"detail": "<sentence>", "code": "<machine_code>"}`, plus `errors` per field.
+"""
+
+import logging
+from typing import Any
+
+from django.db import OperationalError
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as framework_handler
+
+logger = logging.getLogger(__name__)
+
+
+class ApiError(Exception):
+    """A request that cannot be carried out; the text says what the client can do."""
+
+    status = status.HTTP_400_BAD_REQUEST
+    code = "bad_request"
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        if code is not None:
+            self.code = code
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Turn what a view raised into a response; None lets Django answer 500."""
+    if isinstance(error, ApiError):
+        return _response(error.status, error.detail, error.code)
+    if isinstance(error, OperationalError):
+        # SQLite says "database is locked" or "disk is full" here; both may pass.
+        logger.error("The database does not answer: %s", error)
+        detail = "The database cannot take this request now; try again in a moment."
+        response = _response(status.HTTP_503_SERVICE_UNAVAILABLE, detail, "database_unavailable")
+        response["Retry-After"] = "2"
+        return response
+    response = framework_handler(error, context)
+    if response is None:
+        return None
+    if isinstance(error, exceptions.ValidationError):
+        response.data = _validation_body(error)
+    elif isinstance(error, exceptions.APIException):
+        response.data = {"detail": str(error.detail), "code": error.get_codes()}
+    else:
+        response.data = {"detail": str(response.data["detail"]), "code": "not_found"}
+    return response
+
+
+def _response(status_code: int, detail: str, code: str) -> Response:
+    return Response({"detail": detail, "code": code}, status=status_code)
+
+
+def _validation_body(error: exceptions.ValidationError) -> dict[str, Any]:
+    if not isinstance(error.detail, dict):
+        return {"detail": str(error.detail[0]), "code": "invalid"}
+    errors = {field: _messages(messages) for field, messages in error.detail.items()}
+    field, messages = next(iter(errors.items()))
+    return {"detail": f"{field}: {messages[0]}", "code": "invalid", "errors": errors}
+
+
+def _messages(value: Any) -> list[str]:
+    """Flatten the framework's nested messages of one field into sentences."""
+    if isinstance(value, dict):
+        return [f"{key}: {text}" for key, nested in value.items() for text in _messages(nested)]
+    if isinstance(value, list):
+        return [text for nested in value for text in _messages(nested)]
+    return [str(value)]

@@ -1,0 +1,31 @@
+"""The master's paths."""
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.routers import SimpleRouter
+
+from master_app.api import contract, internal, v1
+from mini_dropbox import wire
+
+router = SimpleRouter()
+router.register("files", v1.FileViewSet)
+router.register("blobs", v1.BlobViewSet)
+router.register("nodes", v1.NodeViewSet)
+
+urlpatterns = [
+    path("register", contract.RegisterView.as_view(), name="register"),
+    path("get", contract.GetView.as_view(), name="get"),
+    path("list", contract.ListView.as_view(), name="list"),
+    path("health", contract.HealthView.as_view(), name="health"),
+    path(wire.HEARTBEAT_PATH.lstrip("/"), internal.HeartbeatView.as_view()),
+    path(wire.REGISTRATIONS_PATH.lstrip("/"), internal.RegistrationsView.as_view()),
+    path("api/v1/", include(router.urls)),
+    path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/v1/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "mini_dropbox.views.bad_request"
+handler404 = "mini_dropbox.views.not_found"
+handler500 = "mini_dropbox.views.server_error"

@@ -1,0 +1,26 @@
+"""The answers that belong to no application: JSON for programs, a page for browsers."""
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Answer a request that Django itself refuses (a foreign Host, too many fields)."""
+    return _answer(request, 400, "bad_request", "This request cannot be understood.")
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Answer for a path that does not exist."""
+    return _answer(request, 404, "not_found", "There is nothing at this address.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer for a fault of ours; the log has the traceback."""
+    return _answer(request, 500, "server_error", "Something went wrong here; the log says what.")
+
+
+def _answer(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
+    if "text/html" in request.headers.get("Accept", ""):
+        context = {"status": status, "detail": detail}
+        return render(request, "error.html", context, status=status)
+    return JsonResponse({"detail": detail, "code": code}, status=status)

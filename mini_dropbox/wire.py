@@ -1,0 +1,130 @@
+"""What the master and the nodes say to one another, and the names they use on the wire."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self
+
+# What `/register` accepts as a hash: the original's documentation registers `test123`.
+RECORD_HASH_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+# A blob's address. Nothing that does not match this ever reaches a file system.
+BLOB_HASH_PATTERN: Final = re.compile(r"[0-9a-f]{32}")
+SHA256_PATTERN: Final = re.compile(r"[0-9a-f]{64}")
+
+MAX_NAME_CHARACTERS: Final = 255
+MAX_SIZE: Final = 2**63 - 1
+
+HEARTBEAT_PATH: Final = "/internal/heartbeat"
+REGISTRATIONS_PATH: Final = "/internal/registrations"
+PEER_BLOBS_PATH: Final = "/internal/blobs/"
+
+HEADER_SHA256: Final = "X-Blob-SHA256"
+HEADER_SIZE: Final = "X-Blob-Size"
+HEADER_NAME: Final = "X-File-Name"
+
+
+class WireError(ValueError):
+    """A message does not have the form that this module describes."""
+
+
+def is_blob_hash(value: str) -> bool:
+    """Tell whether `value` is a real MD5: 32 lower-case hexadecimal digits."""
+    return BLOB_HASH_PATTERN.fullmatch(value) is not None
+
+
+def clean_file_name(value: str) -> str:
+    """Return the last part of the path `value` in NFC; WireError unless it is a usable name.
+
+    A name has 1 to 255 characters, none of them a control character or a lone surrogate, and
+    is not `.` or `..`. Both kinds of slash separate parts, as browsers on Windows send paths.
+    """
+    name = unicodedata.normalize("NFC", re.split(r"[/\\]", value)[-1]).strip()
+    if not name or name in {".", ".."}:
+        raise WireError("The name is empty; send a file name of 1 to 255 characters.")
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise WireError("The name is too long; send a file name of at most 255 characters.")
+    # Cc are control characters, Cs lone surrogates, which no UTF-8 can carry.
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+        raise WireError("The name has control characters; send a file name without them.")
+    return name
+
+
+@dataclass(frozen=True)
+class NodeEntry:
+    """One storage node of the cluster map; `weight` is relative (capacity in GiB)."""
+
+    node_id: str
+    url: str
+    state: str
+    weight: float
+    writable: bool
+
+
+@dataclass(frozen=True)
+class ClusterMap:
+    """The master's answer to a heartbeat: who is there, and how many copies are wanted."""
+
+    replication_factor: int
+    write_quorum: int
+    nodes: tuple[NodeEntry, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        try:
+            nodes = tuple(
+                NodeEntry(
+                    node_id=str(node["node_id"]),
+                    url=str(node["url"]),
+                    state=str(node["state"]),
+                    weight=float(node["weight"]),
+                    writable=bool(node["writable"]),
+                )
+                for node in data["nodes"]
+            )
+            return cls(int(data["replication_factor"]), int(data["write_quorum"]), nodes)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WireError(f"This is not a cluster map: {error}") from error
+
+    def healthy(self) -> tuple[NodeEntry, ...]:
+        """The nodes that new replicas may go to."""
+        return tuple(node for node in self.nodes if node.state == "healthy" and node.writable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """What a node says of itself every `HEARTBEAT_SECONDS`; sizes in bytes.
+
+    `capacity_bytes` is None where the back end has no size (an object store).
+    """
+
+    node_id: str
+    url: str
+    version: str
+    capacity_bytes: int | None
+    free_bytes: int | None
+    used_bytes: int
+    blob_count: int
+    writable: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """One upload that a node has stored: its blob, its name and who holds verified replicas."""
+
+    hash: str
+    sha256: str
+    size: int
+    name: str
+    content_type: str
+    replicas: tuple[str, ...]
+    uploaded_at: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
