@@ -35,3 +35,36 @@ class NoHealthyNode(ApiError):
 
     status = 503
     code = "no_healthy_node"
+
+
+class ThumbnailError(ApiError):
+    """There is no thumbnail to show; `lasting` when asking again cannot change that."""
+
+    status = 404
+    lasting = False
+
+
+class UnknownImage(ThumbnailError):
+    """No file that is called an image has this hash."""
+
+    code = "unknown_image"
+
+
+class NotAnImage(ThumbnailError):
+    """These bytes will never have a thumbnail."""
+
+    code = "not_an_image"
+    lasting = True
+
+
+class ImageTooLarge(ThumbnailError):
+    """The source has more bytes or pixels than is decoded for a thumbnail."""
+
+    code = "image_too_large"
+    lasting = True
+
+
+class BlobUnavailable(ThumbnailError):
+    """No node gives the source's bytes at this moment."""
+
+    code = "blob_unavailable"

@@ -113,6 +113,11 @@ class Blob(models.Model):
     def __str__(self) -> str:
         return self.hash
 
+    def holders(self) -> list[Node]:
+        """Return the nodes with a replica, those that are up now first."""
+        nodes = [replica.node for replica in self.replicas.all()]
+        return sorted(nodes, key=lambda node: (node.state is not NodeState.HEALTHY, node.node_id))
+
 
 class Replica(models.Model):
     """One node's verified copy of a blob."""
@@ -158,8 +163,7 @@ class File(models.Model):
 
         A node that is up now is preferred; any node would find the bytes.
         """
-        nodes = [replica.node for replica in self.blob.replicas.all()]
-        if not nodes:
+        holders = self.blob.holders()
+        if not holders:
             return None
-        node = min(nodes, key=lambda node: (node.state is not NodeState.HEALTHY, node.node_id))
-        return f"{node.url}/retrieve?{urlencode({'hash': self.blob.hash, 'name': self.name})}"
+        return f"{holders[0].url}/retrieve?{urlencode({'hash': self.blob.hash, 'name': self.name})}"

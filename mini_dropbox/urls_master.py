@@ -6,6 +6,8 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
 from master_app.api import contract, internal, v1
+from master_app.views.thumbnails import thumbnail
+from master_app.views import pages
 from mini_dropbox import wire
 
 router = SimpleRouter()
@@ -14,6 +16,9 @@ router.register("blobs", v1.BlobViewSet)
 router.register("nodes", v1.NodeViewSet)
 
 urlpatterns = [
+    path("", pages.home, name="home"),
+    path("fragments/cluster", pages.cluster_fragment, name="cluster-fragment"),
+    path("fragments/files", pages.files_fragment, name="files-fragment"),
     path("register", contract.RegisterView.as_view(), name="register"),
     path("get", contract.GetView.as_view(), name="get"),
     path("list", contract.ListView.as_view(), name="list"),
@@ -23,6 +28,7 @@ urlpatterns = [
     path("api/v1/", include(router.urls)),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/v1/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("thumbnails/<str:blob_hash>", thumbnail, name="thumbnail"),
     path("admin/", admin.site.urls),
 ]
 
