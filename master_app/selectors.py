@@ -65,12 +65,22 @@ def _file_page(after_id: int) -> list[File]:
     )
 
 
-def latest_files(*, limit: int) -> list[File]:
-    """Return the newest files with blob and replicas at hand."""
+def latest_files(*, limit: int, name_contains: str = "") -> list[File]:
+    """Return the newest files with blob and replicas at hand, or those whose name has a text."""
+    files = File.objects.filter(name__icontains=name_contains) if name_contains else File.objects
     return list(
-        File.objects.select_related("blob")
+        files.select_related("blob")
         .prefetch_related("blob__replicas__node")
         .order_by("-created_at", "-id")[:limit]
+    )
+
+
+def blob_with_files_and_nodes(*, blob_hash: str) -> Blob | None:
+    """Return a blob with the files that name it and the nodes that hold it at hand."""
+    return (
+        Blob.objects.filter(hash=blob_hash)
+        .prefetch_related("files", "replicas__node")
+        .first()
     )
 
 
@@ -104,6 +114,7 @@ class ClusterSummary:
     healthy: int
     file_count: int
     blob_count: int
+    replica_count: int
     logical_bytes: int
     replication_factor: int
 
@@ -121,6 +132,7 @@ def cluster_summary() -> ClusterSummary:
         healthy=sum(node.state is NodeState.HEALTHY for node in nodes),
         file_count=File.objects.count(),
         blob_count=blobs["count"],
+        replica_count=Replica.objects.count(),
         logical_bytes=blobs["total"] or 0,
         replication_factor=settings.ENV.replication_factor,
     )
