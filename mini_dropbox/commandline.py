@@ -10,10 +10,11 @@ from mini_dropbox import env
 def main(argv: Sequence[str]) -> None:
     """Run one management command; exit 2 with one line when a setting is bad."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mini_dropbox.settings")
-    role = role_argument(argv)
-    if role is not None:
-        # Settings differ by role and are read before Django parses a command's own options.
-        env.put("ROLE", role)
+    # Settings follow from these and are read before Django parses a command's own options.
+    for option, setting in (("--role", "ROLE"), ("--data-dir", "DATA_DIR")):
+        value = option_value(argv, option)
+        if value is not None:
+            env.put(setting, value)
     try:
         from django.core.management import execute_from_command_line  # noqa: PLC0415
 
@@ -22,11 +23,11 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(f"mini-dropbox: {error}")
 
 
-def role_argument(argv: Sequence[str]) -> str | None:
-    """Return the value of `--role` in `argv`, if it is there in either spelling."""
+def option_value(argv: Sequence[str], option: str) -> str | None:
+    """Return what `argv` gives `option`, as `--option value` or `--option=value`."""
     for position, argument in enumerate(argv):
-        if argument.startswith("--role="):
-            return argument.removeprefix("--role=")
-        if argument == "--role" and position + 1 < len(argv):
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}=")
+        if argument == option and position + 1 < len(argv):
             return argv[position + 1]
     return None

@@ -79,6 +79,7 @@ class Env:
     blob_store: BlobStoreKind
     blob_storage_backend: str
     blob_storage_options: dict[str, object]
+    supervised: bool
     seedream_api_key: str | None
     seedream_provider: SeedreamProvider | None
     seedream_base_url: str | None
@@ -223,6 +224,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
         blob_storage_options=reader.parsed(
             "BLOB_STORAGE_OPTIONS", {}, _parse_json_object, "a JSON object of options of the back end"
         ),
+        supervised=reader.parsed("SUPERVISED", False, _parse_boolean, "true or false"),
         seedream_api_key=reader.text("SEEDREAM_API_KEY"),
         seedream_provider=reader.optional_choice("SEEDREAM_PROVIDER", SeedreamProvider),
         seedream_base_url=reader.url("SEEDREAM_BASE_URL", None),

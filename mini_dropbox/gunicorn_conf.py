@@ -1,10 +1,14 @@
 """gunicorn's configuration: `gunicorn -c python:mini_dropbox.gunicorn_conf mini_dropbox.asgi:application`."""
 
 import logging.config
+import os
+import signal
 import sys
+import threading
+import time
 from typing import Any
 
-from mini_dropbox import binding, env, logs, server
+from mini_dropbox import env, logs, server, startup
 
 try:
     _env = env.read()
@@ -22,11 +26,25 @@ logconfig_dict = logs.configuration(_env)
 proc_name = f"mini-dropbox {logs.process_label(_env)}"
 
 
+SUPERVISOR_CHECK_SECONDS = 0.5
+
+
 def on_starting(arbiter: Any) -> None:
-    """Refuse to listen where anybody could reach us."""
+    """Refuse to start where anybody could reach us, or without what a start needs."""
     logging.config.dictConfig(logconfig_dict)
     for address in arbiter.cfg.address:
+        # A string is the path of a socket, which the file system guards.
+        host = address[0] if isinstance(address, tuple) else "localhost"
         try:
-            binding.require_loopback(address[0] if isinstance(address, tuple) else "unix")
+            startup.check(_env, host)
         except env.ConfigurationError as error:
             sys.exit(f"mini-dropbox: {error}")
+    if _env.supervised:
+        threading.Thread(target=_end_with_supervisor, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with_supervisor(supervisor: int) -> None:
+    """Stop when `runcluster` has gone without a word; nothing would ever stop us otherwise."""
+    while os.getppid() == supervisor:
+        time.sleep(SUPERVISOR_CHECK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)

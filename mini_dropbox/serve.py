@@ -1,17 +1,20 @@
-"""Serves one role with uvicorn alone, where gunicorn does not run: `python -m mini_dropbox.serve HOST PORT`."""
+"""Serves one role with uvicorn alone: for `runserver`, and where gunicorn does not run.
+
+`python -m mini_dropbox.serve HOST PORT [--reload]`
+"""
 
 import sys
 
 import uvicorn
 
-from mini_dropbox import binding, env, logs
+from mini_dropbox import env, logs, startup
 from mini_dropbox.server import APPLICATION, uvicorn_options
 
 
 def main(host: str, port: int, *, reload: bool = False) -> None:
     """Serve until a signal ends it; with `reload`, anew after each change of the code."""
     settings = env.read()
-    binding.require_loopback(host)
+    startup.check(settings, host)
     uvicorn.run(
         APPLICATION,
         host=host,
@@ -25,6 +28,6 @@ def main(host: str, port: int, *, reload: bool = False) -> None:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1], int(sys.argv[2]))
+        main(sys.argv[1], int(sys.argv[2]), reload="--reload" in sys.argv)
     except env.ConfigurationError as error:
         sys.exit(f"mini-dropbox: {error}")

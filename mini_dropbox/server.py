@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from mini_dropbox.env import Env, Role, child_environment
+from mini_dropbox.env import Role
 
 APPLICATION: Final = "mini_dropbox.asgi:application"
 # What is in flight when a stop is asked for may take this long, then it is refused.
@@ -130,12 +130,9 @@ def command(host: str, port: int) -> list[str]:
     return [sys.executable, "-m", "gunicorn", "-c", configuration, "-b", bind, APPLICATION]
 
 
-def environment(env: Env, role: Role, host: str, port: int) -> dict[str, str]:
-    """Return the environment that makes a child process this role at this address."""
-    settings = {"ROLE": role.value, "DATA_DIR": str(env.data_dir)}
-    if role is Role.NODE:
-        settings |= {"NODE_ID": str(port), "NODE_URL": base_url(host, port)}
-    return child_environment(**settings)
+def node_settings(host: str, port: int) -> dict[str, str]:
+    """Return the settings that make a process the node at this address, named by its port."""
+    return {"NODE_ID": str(port), "NODE_URL": base_url(host, port)}
 
 
 def base_url(host: str, port: int) -> str:

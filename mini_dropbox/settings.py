@@ -4,10 +4,10 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from mini_dropbox import __version__, env, logs, secret_files
+from mini_dropbox.admin_theme import UNFOLD as UNFOLD  # noqa: PLC0414  A setting like those below.
 
 ENV = env.read()
 BASE_DIR = env.PROJECT_DIR
@@ -109,7 +109,6 @@ TEMPLATES = [
 ]
 
 STATIC_URL = "/static/"
-STATIC_ROOT = ENV.data_dir / "static"
 # The files are served from where the packages keep them, so there is no collecting step to forget.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
@@ -151,19 +150,4 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-}
-
-UNFOLD = {
-    "SITE_TITLE": "Mini-Dropbox",
-    "SITE_HEADER": "Mini-Dropbox",
-    "SITE_URL": "/",
-    "SITE_ICON": lambda request: static("mini_dropbox/logo.svg"),
-    "SITE_FAVICONS": [
-        {
-            "rel": "icon",
-            "type": "image/svg+xml",
-            "href": lambda request: static("mini_dropbox/logo.svg"),
-        }
-    ],
-    "DASHBOARD_CALLBACK": "master_app.admin.dashboard.context",
 }

@@ -7,8 +7,6 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -21,6 +19,7 @@ from master_app.api.serializers import (
     RegisterSerializer,
 )
 from master_app.errors import MissingHash, UnknownHash
+from mini_dropbox.negotiation import TextUnlessJsonIsAsked, wants_json
 from mini_dropbox.wire import RECORD_HASH_PATTERN
 
 
@@ -73,30 +72,6 @@ async def _json_array() -> AsyncIterator[bytes]:
     yield b"[]" if separator == "[" else b"]"
 
 
-class PlainTextRenderer(BaseRenderer):
-    """Text as it is."""
-
-    media_type = "text/plain"
-    format = "txt"
-
-    def render(self, data: object, *_: object, **__: object) -> str:
-        return str(data)
-
-
-class TextUnlessJsonIsAsked(BaseContentNegotiation):
-    """`OK` as text for probes and people, JSON for who names it in `Accept`."""
-
-    def select_parser(self, request: Request, parsers: list) -> object:  # type: ignore[type-arg]
-        return parsers[0]
-
-    def select_renderer(
-        self, request: Request, renderers: list, format_suffix: str | None = None  # type: ignore[type-arg]
-    ) -> tuple[BaseRenderer, str]:
-        wants_json = "application/json" in request.headers.get("Accept", "")
-        renderer = JSONRenderer() if wants_json else PlainTextRenderer()
-        return renderer, renderer.media_type
-
-
 class HealthView(APIView):
     """Tells whether the master can serve."""
 
@@ -105,7 +80,7 @@ class HealthView(APIView):
     @extend_schema(responses={(200, "text/plain"): str, 503: OpenApiResponse(ErrorSerializer)})
     def get(self, request: Request) -> HttpResponse | Response:
         """Answer `OK`, or 503 when the database does not answer."""
-        if not isinstance(request.accepted_renderer, JSONRenderer):
+        if not wants_json(request):
             selectors.check_database()
             return Response("OK")
         summary = selectors.cluster_summary()

@@ -1,0 +1,91 @@
+"""`manage.py runcluster`: a whole cluster on this machine."""
+
+import signal
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from rich.console import Console
+from rich.table import Table
+
+from master_app import bootstrap
+from mini_dropbox import env, server, startup
+from mini_dropbox.env import DEFAULT_MASTER_PORT, Role
+from mini_dropbox.supervisor import Child, Supervisor
+
+
+class Command(BaseCommand):
+    """Starts a master and nodes as child processes and keeps them running."""
+
+    help = "Run a master and storage nodes on this machine until Ctrl+C."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--master-port", default=str(DEFAULT_MASTER_PORT))
+        parser.add_argument("--node-ports", default="8001,8002", help="with commas between them")
+        parser.add_argument("--data-dir", help="where everything is kept (default: data)")
+        parser.add_argument("--host", default="127.0.0.1")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        startup.check(settings.ENV, options["host"])
+        children = _children(options["host"], options["master_port"], options["node_ports"])
+        supervisor = Supervisor(children)
+        supervisor.check_ports()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, supervisor.request_stop)
+        bootstrap.make_secrets()
+        try:
+            # Nodes need no tables, so they come up while the master's are made.
+            supervisor.start(Role.NODE)
+            account = bootstrap.prepare()
+            supervisor.start(Role.MASTER)
+            if supervisor.wait_until_ready():
+                _print_banner(children, account)
+            supervisor.run()
+        finally:
+            supervisor.stop()
+
+
+def _children(host: str, master_port: str, node_ports: str) -> list[Child]:
+    master = startup.parse_port(master_port)
+    nodes = [startup.parse_port(port.strip()) for port in node_ports.split(",")]
+    if len({master, *nodes}) != len(nodes) + 1:
+        message = "Every process needs a port of its own: --master-port and --node-ports overlap."
+        raise env.ConfigurationError(message)
+    shared = {
+        "DATA_DIR": str(settings.ENV.data_dir),
+        "MASTER_URL": server.base_url(host, master),
+    }
+    return [
+        Child("master", Role.MASTER, host, master, shared),
+        *(
+            Child(f"node {port}", Role.NODE, host, port, shared | server.node_settings(host, port))
+            for port in nodes
+        ),
+    ]
+
+
+def _print_banner(children: list[Child], account: bootstrap.AdminAccount) -> None:
+    master, *nodes = children
+    table = Table.grid(padding=(0, 3))
+    table.add_row("Files", f"{master.url}/")
+    table.add_row("Admin", f"{master.url}/admin/")
+    if account.password is not None:
+        table.add_row("", f"name {account.name}, password {account.password}")
+    table.add_row("", f"(password of the first start: {_short(account.password_file)})")
+    table.add_row("API", f"{master.url}/api/v1/docs/")
+    for node in nodes:
+        table.add_row(node.label.capitalize(), node.url)
+    table.add_row("Data", _short(settings.ENV.data_dir))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print("\n[bold]Mini-Dropbox is up.[/bold] Ctrl+C stops it.\n")
+    console.print(table)
+    console.print(f"\nTry it:  curl -F file=@README.md {nodes[0].url}/upload\n")
+
+
+def _short(path: Path) -> str:
+    """Return a path as one would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -1,0 +1,427 @@
+"""The content-addressed store: what every back end promises, and the local one.
+
+A write goes: temporary file on the same file system, count and hash, fsync, rename, fsync of
+the folder and its new parents. A name is believed only when its bytes were verified; what is
+found under a name and does not hash to it is moved to quarantine, never served again.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from node_app.blobindex import BlobIndex, BlobRecord, Totals
+from node_app.errors import BlobNotFound, HashCollision, StoreFailed, StoreFull
+
+# Up to this size a blob stays in memory until it is written in one go.
+MEMORY_BYTES: Final = 128 * 1024
+CHUNK_BYTES: Final = 256 * 1024
+LOCK_STRIPES: Final = 256
+FILE_MODE: Final = 0o644
+FOLDER_MODE: Final = 0o755
+# Below this much free space a node takes no more blobs, so that its own records still fit.
+RESERVED_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Digests:
+    """What a content is: its address, the SHA-256 beside it, and its size in bytes."""
+
+    md5: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Space:
+    """The back end's size in bytes; None where it has none (an object store)."""
+
+    capacity: int | None
+    free: int | None
+
+
+class BlobReader(Protocol):
+    """An open blob. `read_at` may be called from any thread."""
+
+    size: int
+
+    def read_at(self, offset: int, length: int) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class BlobWriter:
+    """Takes a blob's bytes and hashes them; what is over MEMORY_BYTES goes to a temporary file.
+
+    Leaving the context discards whatever no store has committed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+        self._memory = bytearray()
+        self._file: FileIO | None = None
+        self.path: Path | None = None
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def write(self, data: bytes) -> None:
+        """Append `data`; StoreFull or StoreFailed when the temporary file cannot take it."""
+        self._md5.update(data)
+        self._sha256.update(data)
+        self.size += len(data)
+        if self._file is None and self.size <= MEMORY_BYTES:
+            self._memory += data
+            return
+        with storage_errors():
+            if self._file is None:
+                self._spill()
+            self._append(data)
+
+    def digests(self) -> Digests:
+        """Return what has been written so far."""
+        return Digests(self._md5.hexdigest(), self._sha256.hexdigest(), self.size)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return written bytes back; from any thread, also after a store has renamed the file."""
+        if self._file is None:
+            return bytes(self._memory[offset : offset + length])
+        return positioned_read(self._file, offset, length)
+
+    def make_durable(self) -> None:
+        """Put all bytes on disk, in the temporary file."""
+        with storage_errors():
+            if self._file is None:
+                self._spill()
+            os.fsync(self._output.fileno())
+
+    def rename(self, target: Path) -> None:
+        """Give the temporary file its final name; what was written can still be read back."""
+        assert self.path is not None
+        if os.name == "nt":  # Windows renames no open file.
+            self._output.close()
+            self._file = None
+        self.path.replace(target)
+        self.path = None
+        if self._file is None:
+            self._file = FileIO(target)
+
+    def close(self) -> None:
+        """Close, and remove the temporary file unless it has been renamed."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+            self.path = None
+
+    @property
+    def _output(self) -> FileIO:
+        assert self._file is not None
+        return self._file
+
+    def _spill(self) -> None:
+        descriptor, name = tempfile.mkstemp(prefix="upload-", dir=self._folder)
+        self.path = Path(name)
+        # Unbuffered: the caller's chunks are large, and a reader sees every byte at once.
+        self._file = FileIO(descriptor, "w+")
+        self.path.chmod(FILE_MODE)
+        self._append(self._memory)
+
+    def _append(self, data: bytes | bytearray) -> None:
+        remaining = memoryview(data)
+        while remaining:
+            # An unbuffered write may take a part only, for example of the last free block.
+            remaining = remaining[self._output.write(remaining) :]
+
+
+class BlobStore(ABC):
+    """Immutable bytes under their MD5. Safe to use from many threads; each call may block.
+
+    A back end says how bytes are placed, opened, removed and set aside; what may be believed
+    of them is decided here, once.
+    """
+
+    # Whether `open` only touches a local disk, so that an event loop may call it.
+    opens_locally = False
+
+    def __init__(self, folder: Path, index: BlobIndex) -> None:
+        self._temporary = folder / "tmp"
+        self._index = index
+        self._locks = tuple(threading.Lock() for _ in range(LOCK_STRIPES))
+        self._temporary.mkdir(parents=True, exist_ok=True)
+        for leftover in self._temporary.iterdir():
+            # Nobody was told that these bytes are safe: the process ended before it could.
+            leftover.unlink()
+
+    def writer(self) -> BlobWriter:
+        return BlobWriter(self._temporary)
+
+    def commit(self, writer: BlobWriter, *, name: str, content_type: str) -> bool:
+        """Keep what `writer` took, for good; return whether it was there already.
+
+        HashCollision when another content has this MD5; StoreFull and StoreFailed leave
+        nothing under the blob's name.
+        """
+        digests = writer.digests()
+        with self._lock(digests.md5), storage_errors():
+            found = self._is_present(writer, digests)
+            if not found:
+                self._place(writer, digests.md5)
+            if self._index.get(digests.md5) is None:
+                if found:
+                    # A process that ended early left it: complete, but maybe not yet durable.
+                    self._settle(digests.md5)
+                self._index.put(_record(digests, name, content_type))
+        return found
+
+    def verify(self, blob_hash: str, sha256: str) -> bool:
+        """Tell whether the bytes under `blob_hash` are there and have this SHA-256, by reading."""
+        try:
+            digests = self._read_digests(blob_hash)
+        except BlobNotFound:
+            return False
+        return digests.md5 == blob_hash and digests.sha256 == sha256
+
+    def delete(self, blob_hash: str, *, sha256: str) -> bool:
+        """Remove the blob if it is the content with this SHA-256; return whether it was."""
+        with self._lock(blob_hash), storage_errors():
+            record = self._index.get(blob_hash)
+            if record is None or record.sha256 != sha256:
+                return False
+            self._remove(blob_hash)
+            self._index.remove(record)
+            return True
+
+    def record(self, blob_hash: str) -> BlobRecord | None:
+        """Return what is known of a verified blob."""
+        return self._index.get(blob_hash)
+
+    def totals(self) -> Totals:
+        return self._index.totals()
+
+    @abstractmethod
+    def open(self, blob_hash: str) -> BlobReader:
+        """Return the blob to read from; BlobNotFound when this node has none."""
+
+    @abstractmethod
+    def space(self) -> Space:
+        """Return how much room there is."""
+
+    @abstractmethod
+    def probe(self) -> None:
+        """Store a probe for good; StoreFull or StoreFailed when that is not possible."""
+
+    @abstractmethod
+    def _place(self, writer: BlobWriter, blob_hash: str) -> None:
+        """Make the writer's bytes the blob, durable and all at once."""
+
+    @abstractmethod
+    def _settle(self, blob_hash: str) -> None:
+        """Make sure that a blob that is already in place is durable."""
+
+    @abstractmethod
+    def _remove(self, blob_hash: str) -> None:
+        """Remove the blob, durably."""
+
+    @abstractmethod
+    def _quarantine(self, blob_hash: str) -> None:
+        """Set the bytes under this name aside as evidence."""
+
+    def _is_present(self, writer: BlobWriter, digests: Digests) -> bool:
+        """Compare with what stands under the name; a damaged blob is set aside."""
+        try:
+            reader = self.open(digests.md5)
+        except BlobNotFound:
+            return False
+        try:
+            if _same_bytes(reader, writer):
+                return True
+        finally:
+            reader.close()
+        if self._read_digests(digests.md5).md5 == digests.md5:
+            raise HashCollision(
+                "Another content with this MD5 is stored already; this one cannot be kept."
+            )
+        self._quarantine(digests.md5)
+        record = self._index.get(digests.md5)
+        if record is not None:
+            self._index.remove(record)
+        return False
+
+    def _read_digests(self, blob_hash: str) -> Digests:
+        md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+        reader = self.open(blob_hash)
+        try:
+            for offset in range(0, reader.size, CHUNK_BYTES):
+                chunk = reader.read_at(offset, CHUNK_BYTES)
+                md5.update(chunk)
+                sha256.update(chunk)
+        finally:
+            reader.close()
+        return Digests(md5.hexdigest(), sha256.hexdigest(), reader.size)
+
+    @contextmanager
+    def _lock(self, blob_hash: str) -> Iterator[None]:
+        with self._locks[int(blob_hash[:2], 16)]:
+            yield
+
+
+class LocalBlobReader:
+    """A blob of the local disk; an open one stays readable whatever happens to its name."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = FileIO(path)
+        except FileNotFoundError:
+            raise BlobNotFound("This node has no such blob.") from None
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return positioned_read(self._file, offset, length)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class LocalBlobStore(BlobStore):
+    """Blobs as plain files: `blobs/ab/cd/<md5>` below the node's folder."""
+
+    opens_locally = True
+
+    def __init__(self, folder: Path, index: BlobIndex) -> None:
+        super().__init__(folder, index)
+        self._folder = folder
+        self._root = str(folder / "blobs")
+        make_folder_durable(folder / "blobs")
+
+    def path(self, blob_hash: str) -> Path:
+        """Return where the blob is, or would be."""
+        return Path(f"{self._root}/{blob_hash[:2]}/{blob_hash[2:4]}/{blob_hash}")
+
+    def open(self, blob_hash: str) -> LocalBlobReader:
+        return LocalBlobReader(self.path(blob_hash))
+
+    def space(self) -> Space:
+        usage = shutil.disk_usage(self._folder)
+        return Space(usage.total, usage.free)
+
+    def probe(self) -> None:
+        if (self.space().free or 0) < RESERVED_BYTES:
+            raise StoreFull("The disk is full; free some space and try again.")
+        with self.writer() as writer:
+            writer.write(b"probe")
+            writer.make_durable()
+
+    def _place(self, writer: BlobWriter, blob_hash: str) -> None:
+        writer.make_durable()
+        target = self.path(blob_hash)
+        try:
+            writer.rename(target)
+        except FileNotFoundError:
+            make_folder_durable(target.parent)
+            writer.rename(target)
+        try:
+            fsync_folder(target.parent)
+        except OSError:
+            # Nobody may believe in a name that a power cut could take back.
+            target.unlink(missing_ok=True)
+            raise
+
+    def _settle(self, blob_hash: str) -> None:
+        path = self.path(blob_hash)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        fsync_folder(path.parent)
+        fsync_folder(path.parent.parent)
+
+    def _remove(self, blob_hash: str) -> None:
+        path = self.path(blob_hash)
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            fsync_folder(path.parent)
+
+    def _quarantine(self, blob_hash: str) -> None:
+        folder = self._folder / "quarantine"
+        make_folder_durable(folder)
+        self.path(blob_hash).replace(folder / f"{blob_hash}.{time.time_ns()}")
+        fsync_folder(folder)
+
+
+def _same_bytes(reader: BlobReader, writer: BlobWriter) -> bool:
+    if reader.size != writer.size:
+        return False
+    return all(
+        reader.read_at(offset, CHUNK_BYTES) == writer.read_at(offset, CHUNK_BYTES)
+        for offset in range(0, reader.size, CHUNK_BYTES)
+    )
+
+
+def _record(digests: Digests, name: str, content_type: str) -> BlobRecord:
+    return BlobRecord(
+        digests.md5, digests.sha256, digests.size, name, content_type, stored_at=time.time()
+    )
+
+
+_seeking = threading.Lock()
+
+
+def positioned_read(file: FileIO, offset: int, length: int) -> bytes:
+    """Return up to `length` bytes from `offset`, without regard to the file's own position."""
+    if hasattr(os, "pread"):
+        return os.pread(file.fileno(), length, offset)
+    with _seeking:  # Windows has no positioned read.
+        file.seek(offset)
+        return file.read(length) or b""
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turn the operating system's errors into StoreFull and StoreFailed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StoreFull("The disk is full; free some space and try again.") from error
+        raise StoreFailed(f"The disk failed: {error.strerror}.") from error
+
+
+def make_folder_durable(path: Path) -> None:
+    """Make `path` and its missing parents so that a power cut cannot take them back."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        fsync_folder(folder.parent)
+
+
+def fsync_folder(path: Path) -> None:
+    """Put a folder's entries on disk; where folders cannot be opened (Windows), do nothing."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,102 @@
+"""A node's own SQLite file, with grouped commits.
+
+Writers wait until their rows are on disk. What waits together is committed together: one
+fsync serves all who came while the one before was under way.
+"""
+
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Final
+
+MAX_GROUP: Final = 256
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS blob (
+    hash TEXT PRIMARY KEY,
+    sha256 TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    stored_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    registration TEXT NOT NULL
+);
+"""
+
+Statement = tuple[str, Sequence[Any]]
+
+
+class NodeDatabase:
+    """One file, one writing thread, one reading connection. Errors are sqlite3's own."""
+
+    def __init__(self, path: Path) -> None:
+        self._writes: queue.SimpleQueue[tuple[Statement, Future[None]] | None] = queue.SimpleQueue()
+        self._writer = self._connect(path)
+        self._writer.executescript(SCHEMA)
+        self._reader = self._connect(path)
+        self._reading = threading.Lock()
+        self._thread = threading.Thread(target=self._write_loop, name="node-database", daemon=True)
+        self._thread.start()
+
+    def write(self, sql: str, parameters: Sequence[Any]) -> Future[None]:
+        """Queue one statement; the future is done once the row is on disk."""
+        future: Future[None] = Future()
+        self._writes.put(((sql, parameters), future))
+        return future
+
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of one query over what is committed."""
+        with self._reading:
+            return self._reader.execute(sql, parameters).fetchall()
+
+    def close(self) -> None:
+        """Finish what is queued and close the file."""
+        self._writes.put(None)
+        self._thread.join()
+        self._writer.close()
+        with self._reading:
+            self._reader.close()
+
+    @staticmethod
+    def _connect(path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # FULL, because NORMAL loses committed rows when the power is cut.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+    def _write_loop(self) -> None:
+        while (first := self._writes.get()) is not None:
+            group, closing = [first], False
+            with contextlib.suppress(queue.Empty):
+                while len(group) < MAX_GROUP and not closing:
+                    following = self._writes.get_nowait()
+                    if following is None:
+                        closing = True
+                    else:
+                        group.append(following)
+            self._commit(group)
+            if closing:
+                return
+
+    def _commit(self, group: Iterable[tuple[Statement, Future[None]]]) -> None:
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for (sql, parameters), _ in group:
+                self._writer.execute(sql, parameters)
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            for _, future in group:
+                future.set_exception(error)
+        else:
+            for _, future in group:
+                future.set_result(None)

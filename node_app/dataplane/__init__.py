@@ -1,0 +1,1 @@
+"""The node's hot paths as a small ASGI application in front of Django."""

@@ -1,0 +1,115 @@
+"""The node's ASGI application: the hot paths here, every other path in Django."""
+
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from mini_dropbox.env import ConfigurationError
+from mini_dropbox.wire import PEER_BLOBS_PATH, is_blob_hash
+from node_app.dataplane import cors, peers
+from node_app.dataplane.http import (
+    Application,
+    ClientGone,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    allow,
+)
+from node_app.dataplane.retrieve import retrieve
+from node_app.dataplane.upload import upload
+from node_app.errors import BadHash, NodeError, StoreFailed
+from node_app.node import Node
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Request, Node], Awaitable[None]]
+
+ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
+    "/upload": {"POST": upload},
+    "/retrieve": {"GET": retrieve, "HEAD": retrieve},
+}
+PEER_METHODS: Final = {
+    "PUT": peers.put_replica,
+    "GET": peers.get_replica,
+    "HEAD": peers.get_replica,
+    "DELETE": peers.delete_replica,
+}
+
+
+class MethodNotAllowed(NodeError):
+    """The path does not take this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class DataPlane:
+    """Routes by path; `fallback` is Django."""
+
+    def __init__(self, node: Node, fallback: Application) -> None:
+        self._node = node
+        self._fallback = fallback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        path = scope["path"]
+        if path in ROUTES:
+            await self._answer(Request(scope, receive, send), self._routed)
+        elif path.startswith(PEER_BLOBS_PATH):
+            await self._answer(Request(scope, receive, send), self._peer)
+        else:
+            await self._fallback(scope, receive, send)
+
+    async def _routed(self, request: Request) -> None:
+        methods = ROUTES[request.path]
+        cors.check(request, self._node)
+        if request.method == "OPTIONS":
+            await cors.preflight(request, methods)
+            return
+        handler = methods.get(request.method)
+        if handler is None:
+            raise MethodNotAllowed(f"Use {' or '.join(methods)} here.")
+        await handler(request, self._node)
+
+    async def _peer(self, request: Request) -> None:
+        blob_hash = request.path.removeprefix(PEER_BLOBS_PATH)
+        handler = PEER_METHODS.get(request.method)
+        if handler is None:
+            raise MethodNotAllowed(f"Use {' or '.join(PEER_METHODS)} here.")
+        if not is_blob_hash(blob_hash):
+            peers.check_signature(request, self._node, body_sha256=peers.EMPTY_BODY_SHA256)
+            raise BadHash("A blob's address is its MD5, 32 lower-case hex digits.")
+        await handler(request, self._node, blob_hash)
+
+    async def _answer(
+        self, request: Request, handle: Callable[[Request], Awaitable[None]]
+    ) -> None:
+        """Carry out a request; the one place where errors become statuses."""
+        try:
+            await handle(request)
+        except ClientGone:
+            return
+        except MethodNotAllowed as error:
+            methods = ROUTES.get(request.path, PEER_METHODS)
+            await request.refuse(error, allow(methods))
+        except NodeError as error:
+            await request.refuse(error)
+        except (sqlite3.Error, OSError):
+            logger.exception("%s %s failed", request.method, request.path)
+            await request.refuse(StoreFailed("The node's disk failed; try another node."))
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._node.start()
+        except ConfigurationError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._node.stop()
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,155 @@
+"""Reads an upload form as it streams in; the file's bytes go to a writer in large pieces."""
+
+import asyncio
+import mimetypes
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any, Final
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
+
+from mini_dropbox.wire import WireError, clean_file_name
+from node_app.blobstore import CHUNK_BYTES, BlobWriter
+from node_app.dataplane.http import Request, check_complete
+from node_app.errors import BadForm, BadName, LengthRequired, MissingFile, TooLarge
+
+FIELD: Final = "file"
+# Boundaries, part headers and other fields: what a form may hold beside the file.
+OVERHEAD_BYTES: Final = 64 * 1024
+MAX_CONTENT_TYPE: Final = 127
+UNKNOWN_TYPE: Final = "application/octet-stream"
+
+RunBlocking = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class FormFile:
+    """What the form says of its file."""
+
+    name: str
+    content_type: str
+
+
+class PipedWriter:
+    """Feeds a blob writer off the event loop: one piece is written while the next comes in.
+
+    The file may have `limit` bytes; one more raises TooLarge.
+    """
+
+    def __init__(self, writer: BlobWriter, run: RunBlocking, limit: int) -> None:
+        self._writer = writer
+        self._run = run
+        self._limit = limit
+        self._piece = bytearray()
+        self._writing: asyncio.Future[Any] | None = None
+        self.size = 0
+
+    async def write(self, data: bytes | bytearray) -> None:
+        self.size += len(data)
+        if self.size > self._limit:
+            raise TooLarge(f"The file is over the limit of {self._limit} bytes.")
+        self._piece += data
+        if len(self._piece) >= CHUNK_BYTES:
+            await self._flush()
+
+    async def finish(self) -> None:
+        """Wait until everything is written; a small blob is hashed here, without a thread."""
+        if self._writing is None and len(self._piece) <= 8 * 1024:
+            self._writer.write(bytes(self._piece))
+            self._piece.clear()
+            return
+        await self._flush()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait for the piece that is being written, so that the writer can be closed."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await asyncio.shield(writing)
+
+    async def _flush(self) -> None:
+        await self.settle()
+        piece, self._piece = bytes(self._piece), bytearray()
+        self._writing = asyncio.ensure_future(self._run(self._writer.write, piece))
+
+
+async def read_form(request: Request, output: PipedWriter, limit: int) -> FormFile:
+    """Read the whole form, the field `file` into `output`.
+
+    MissingFile, BadForm, TooLarge, Truncated or LengthRequired say what is wrong with it.
+    """
+    announced = request.content_length()
+    if announced is None and b"transfer-encoding" not in request.headers:
+        raise LengthRequired("Say how long the body is: send Content-Length.")
+    if announced is not None and announced > limit + OVERHEAD_BYTES:
+        raise TooLarge(f"The file is over the limit of {limit} bytes.")
+    parser = PushMultipartParser(
+        _boundary(request), max_segment_count=100, max_header_size=8 * 1024
+    )
+    reader = _FormReader(output)
+    received = 0
+    try:
+        while chunk := await request.chunk():
+            received += len(chunk)
+            if received > limit + OVERHEAD_BYTES:
+                raise TooLarge(f"The form is over the limit of {limit} bytes for a file.")
+            for event in parser.parse(chunk):
+                await reader.take(event)
+        check_complete(received, announced)
+        parser.close()
+    except MultipartError as error:
+        message = f"The form is broken ({error}); send multipart/form-data with its closing boundary."
+        raise BadForm(message) from error
+    if reader.file is None:
+        raise MissingFile(f"Send the file in the form field {FIELD!r}.")
+    await output.finish()
+    return reader.file
+
+
+class _FormReader:
+    """Follows the parser's events and keeps the first file of the field."""
+
+    def __init__(self, output: PipedWriter) -> None:
+        self._output = output
+        self._in_file = False
+        self.file: FormFile | None = None
+
+    async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
+        if event is None:
+            self._in_file = False
+        elif isinstance(event, MultipartSegment):
+            # A second file under the same field is passed over, as the original does.
+            if event.name == FIELD and event.filename is not None and self.file is None:
+                name = _file_name(event.filename)
+                self.file = FormFile(name, media_type(name, event.content_type))
+                self._in_file = True
+        elif self._in_file:
+            await self._output.write(event)
+
+
+def _boundary(request: Request) -> str:
+    message = Message()
+    message["content-type"] = request.header(b"content-type") or ""
+    boundary = message.get_param("boundary")
+    if message.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
+        raise MissingFile(f"Send multipart/form-data with the file in the field {FIELD!r}.")
+    if not 0 < len(boundary) <= 200 or not boundary.isascii():
+        raise BadForm("The form's boundary is not usable; let your HTTP client choose it.")
+    return boundary
+
+
+def _file_name(value: str) -> str:
+    try:
+        return clean_file_name(value)
+    except WireError as error:
+        raise BadName(str(error)) from error
+
+
+def media_type(name: str, claimed: str | None) -> str:
+    """Return the claimed media type if it says something, else the one that the name suggests."""
+    text = (claimed or "").partition(";")[0].strip().lower()
+    usable = text.isascii() and text.isprintable() and text.count("/") == 1
+    if usable and len(text) <= MAX_CONTENT_TYPE and text != UNKNOWN_TYPE:
+        return text
+    return mimetypes.guess_type(name)[0] or UNKNOWN_TYPE

@@ -1,0 +1,211 @@
+"""`GET /retrieve?hash=`: a blob from this node, or through it from a peer that has it."""
+
+import asyncio
+import mimetypes
+from typing import Final
+
+from mini_dropbox.wire import NodeEntry, WireError, clean_file_name, is_blob_hash
+from node_app.blobstore import CHUNK_BYTES, BlobReader
+from node_app.dataplane.http import ClientGone, Headers, Request, attachment, header
+from node_app.dataplane.ranges import ByteRange, Unsatisfiable, etag_matches, parse_range
+from node_app.errors import BadHash, BlobNotFound, MasterError, PeerError, Unavailable
+from node_app.node import Node
+from node_app.peer_client import PeerAnswer
+
+# Up to this size a blob is read on the event loop, in one go: it costs less than a thread's turn.
+INLINE_BYTES: Final = 64 * 1024
+# Placement says where a blob should be; after this many misses the master says where it is.
+GUESSES: Final = 3
+
+CONDITIONS: Final = (b"range", b"if-range", b"if-none-match")
+RELAYED: Final = ("Content-Length", "Content-Range", "ETag", "Accept-Ranges")
+SERVED: Final = {200, 206, 304, 416}
+
+_COMMON: Final[Headers] = [
+    (b"cache-control", b"public, max-age=31536000, immutable"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; sandbox"),
+]
+
+
+async def retrieve(request: Request, node: Node) -> None:
+    """Serve a blob by its hash, wherever in the cluster it is."""
+    query = request.query()
+    blob_hash = query.get("hash", "")
+    if not is_blob_hash(blob_hash):
+        raise BadHash("Name the blob by its MD5, 32 lower-case hex digits: /retrieve?hash=<md5>.")
+    name = _download_name(query.get("name"), blob_hash)
+    try:
+        await serve_own(request, node, blob_hash, name)
+    except BlobNotFound:
+        await _serve_from_peer(request, node, blob_hash, name)
+
+
+async def serve_own(
+    request: Request, node: Node, blob_hash: str, name: str | None = None
+) -> None:
+    """Serve this node's copy, with ranges and conditions; BlobNotFound when there is none."""
+    store = node.store
+    if store.opens_locally:
+        reader = store.open(blob_hash)
+    else:
+        reader = await node.run(store.open, blob_hash)
+    try:
+        await _serve(request, node, reader, blob_hash, name or blob_hash)
+    finally:
+        reader.close()
+
+
+async def _serve(
+    request: Request, node: Node, reader: BlobReader, blob_hash: str, name: str
+) -> None:
+    etag, size = f'"{blob_hash}"', reader.size
+    headers = [header(b"etag", etag), (b"accept-ranges", b"bytes"), *_COMMON]
+    condition = request.header(b"if-none-match")
+    if condition is not None and etag_matches(condition, etag):
+        await request.respond(304, b"", headers)
+        return
+    wanted = ByteRange(0, size)
+    status = 200
+    if request.header(b"if-range") in {None, etag}:
+        try:
+            part = parse_range(request.header(b"range"), size)
+        except Unsatisfiable:
+            await request.respond(
+                416, b"", [*headers, *_range_headers(f"bytes */{size}"), (b"content-length", b"0")]
+            )
+            return
+        if part is not None:
+            wanted, status = part, 206
+            headers += _range_headers(f"bytes {part.start}-{part.stop - 1}/{size}")
+    headers += [*_naming(name), header(b"content-length", wanted.length)]
+    if request.method == "HEAD":
+        await request.respond(status, b"", headers)
+    elif wanted.length <= INLINE_BYTES and node.store.opens_locally:
+        body = reader.read_at(wanted.start, wanted.length)
+        _check_whole(body, wanted.length)
+        await request.respond(status, body, headers)
+    else:
+        await request.start(status, headers)
+        await _send_range(request, node, reader, wanted)
+
+
+async def _send_range(
+    request: Request, node: Node, reader: BlobReader, wanted: ByteRange
+) -> None:
+    """Send in pieces; the next is read from disk while the client takes the one before."""
+    gone = asyncio.ensure_future(request.wait_for_disconnect())
+    try:
+        for offset in range(wanted.start, wanted.stop, CHUNK_BYTES):
+            length = min(CHUNK_BYTES, wanted.stop - offset)
+            piece = await node.run(reader.read_at, offset, length)
+            _check_whole(piece, length)
+            if gone.done():
+                raise ClientGone
+            await request.send(piece, more=True)
+        await request.send(b"")
+    finally:
+        gone.cancel()
+
+
+def _check_whole(piece: bytes, length: int) -> None:
+    """Break the connection rather than end a body early: the client must see the difference."""
+    if len(piece) != length:
+        raise Unavailable("The blob has become shorter while it was read.")
+
+
+async def _serve_from_peer(request: Request, node: Node, blob_hash: str, name: str) -> None:
+    """Stream from the first peer that has the blob.
+
+    404 only when the cluster is known not to have it; 503 while a holder cannot be reached.
+    """
+    holders = node.cluster.holders(blob_hash)
+    tried: set[str] = set()
+    unreachable: list[str] = []
+    for peer in holders[:GUESSES]:
+        tried.add(peer.node_id)
+        if await _relay(request, node, peer, blob_hash, name, unreachable):
+            return
+    try:
+        known = await node.master.replicas(blob_hash)
+    except MasterError:
+        # Without the master, every node has to be asked.
+        known = [peer.node_id for peer in holders]
+    for peer in holders:
+        if known and peer.node_id in known and peer.node_id not in tried:
+            tried.add(peer.node_id)
+            if await _relay(request, node, peer, blob_hash, name, unreachable):
+                return
+    if unreachable and known:
+        raise Unavailable("No node that has this blob can be reached now; try again in a moment.")
+    raise BlobNotFound("No node has a blob with this hash.")
+
+
+async def _relay(
+    request: Request,
+    node: Node,
+    peer: NodeEntry,
+    blob_hash: str,
+    name: str,
+    unreachable: list[str],
+) -> bool:
+    """Pass a peer's answer on as it comes; return whether the peer had one."""
+    conditions = {
+        condition.decode(): value
+        for condition in CONDITIONS
+        if (value := request.header(condition)) is not None
+    }
+    started = False
+    try:
+        async with node.peers.open(peer, request.method, blob_hash, conditions) as answer:
+            if answer.status not in SERVED:
+                return False
+            started = True
+            await _relay_body(request, answer, name)
+            return True
+    except PeerError as error:
+        if started:
+            # Part of the body is out: only a broken connection can say that the rest is missing.
+            raise Unavailable(f"The peer broke off: {error}") from error
+        node.cluster.suspect(peer.node_id)
+        unreachable.append(peer.node_id)
+        return False
+
+
+async def _relay_body(request: Request, answer: PeerAnswer, name: str) -> None:
+    headers = [
+        *_COMMON,
+        *(
+            header(key.lower().encode(), answer.headers[key])
+            for key in RELAYED
+            if key in answer.headers
+        ),
+    ]
+    if answer.status in {200, 206}:
+        headers += _naming(name)
+    await request.start(answer.status, headers)
+    async for chunk in answer.content.iter_any():
+        await request.send(chunk, more=True)
+    await request.send(b"")
+
+
+def _range_headers(content_range: str) -> Headers:
+    return [header(b"content-range", content_range)]
+
+
+def _naming(name: str) -> Headers:
+    """Return the type and name to save under; never one that a browser would run in place."""
+    media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return [
+        header(b"content-type", media_type),
+        header(b"content-disposition", attachment(name)),
+    ]
+
+
+def _download_name(value: str | None, blob_hash: str) -> str:
+    if value is None:
+        return blob_hash
+    try:
+        return clean_file_name(value)
+    except WireError:
+        return blob_hash

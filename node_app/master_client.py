@@ -1,0 +1,90 @@
+"""A node's only way to talk HTTP to the master."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+import aiohttp
+
+from mini_dropbox.signing import Signer
+from mini_dropbox.wire import (
+    HEARTBEAT_PATH,
+    REGISTRATIONS_PATH,
+    ClusterMap,
+    Heartbeat,
+    Registration,
+    WireError,
+)
+from node_app import http_client
+from node_app.errors import MasterError
+
+ANSWER_SECONDS: Final = 3.0
+
+
+class MasterClient:
+    """Speaks to the first of several masters that answers. MasterError when none does."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, signer: Signer, urls: Sequence[str]
+    ) -> None:
+        self._session = session
+        self._signer = signer
+        self._urls = list(urls)
+
+    async def heartbeat(self, heartbeat: Heartbeat) -> ClusterMap:
+        """Say how this node is and return the cluster map."""
+        body = await self._post(HEARTBEAT_PATH, heartbeat.to_json())
+        try:
+            return ClusterMap.from_json(body)
+        except WireError as error:
+            raise MasterError(f"POST {HEARTBEAT_PATH}: {error}") from error
+
+    async def register(self, registrations: Sequence[Registration]) -> list[str]:
+        """Record uploads in one go; return `registered` or `hash_collision` for each."""
+        message = {"registrations": [entry.to_json() for entry in registrations]}
+        body = await self._post(REGISTRATIONS_PATH, message)
+        results = [str(result.get("status")) for result in body.get("results", [])]
+        if len(results) != len(registrations):
+            raise MasterError(f"POST {REGISTRATIONS_PATH}: not one result for each registration")
+        return results
+
+    async def replicas(self, blob_hash: str) -> list[str] | None:
+        """Return the ids of the nodes that hold a blob; None when the master knows no such blob."""
+        status, body = await self._request("GET", f"/get?hash={blob_hash}", b"")
+        if status == 404:
+            return None
+        if status != 200:
+            raise MasterError(f"GET /get: {status} {body.get('detail', '')}")
+        return [str(node_id) for node_id in body.get("replicas", [])]
+
+    async def _post(self, path: str, message: dict[str, Any]) -> dict[str, Any]:
+        status, body = await self._request("POST", path, json.dumps(message).encode())
+        if status != 200:
+            raise MasterError(f"POST {path}: {status} {body.get('detail', '')}")
+        return body
+
+    async def _request(self, method: str, path: str, data: bytes) -> tuple[int, dict[str, Any]]:
+        failures = []
+        for base in tuple(self._urls):
+            try:
+                answer = await self._request_one(base + path, method, data)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                failures.append(f"{method} {base}{path}: {error or type(error).__name__}")
+                # Ask another one first from now on.
+                self._urls.append(self._urls.pop(0))
+            else:
+                return answer
+        raise MasterError("; ".join(failures))
+
+    async def _request_one(
+        self, url: str, method: str, data: bytes
+    ) -> tuple[int, dict[str, Any]]:
+        digest = hashlib.sha256(data).hexdigest()
+        headers = http_client.signed_headers(self._signer, method, url, digest)
+        headers["Content-Type"] = "application/json"
+        limit = http_client.time_limit(ANSWER_SECONDS)
+        async with self._session.request(
+            method, url, data=data, headers=headers, timeout=limit, allow_redirects=False
+        ) as response:
+            return response.status, await http_client.read_json(response)

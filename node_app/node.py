@@ -1,0 +1,243 @@
+"""One running node: its store, its cluster, and the tasks that keep both up to date."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
+
+from mini_dropbox import __version__, env, secret_files
+from mini_dropbox.signing import Signer
+from mini_dropbox.wire import Heartbeat, NodeEntry, Registration
+from node_app import http_client
+from node_app.blobindex import BlobIndex
+from node_app.blobstore import RESERVED_BYTES, BlobStore, BlobWriter, LocalBlobStore
+from node_app.cluster_view import ClusterView
+from node_app.database import NodeDatabase
+from node_app.errors import HashCollision, MasterError, NodeError, ShuttingDown
+from node_app.folder import lock_folder
+from node_app.master_client import MasterClient
+from node_app.outbox import Outbox
+from node_app.peer_client import PeerClient
+from node_app.registrar import Registrar
+from node_app.replication import Replicas, Replicator
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Threads for hashing, writing and fsync; fsyncs wait for the disk and overlap well.
+BLOCKING_THREADS: Final = 32
+# While the first heartbeat has not been answered, the master may be just about to start.
+FIRST_CONTACT_SECONDS: Final = 0.2
+# A node that carries no weight of its own (see `_own_entry`) still has to be placeable.
+LONE_WEIGHT: Final = 100.0
+
+
+@dataclass(frozen=True)
+class StoredUpload:
+    """What became of an upload; `size` in bytes."""
+
+    hash: str
+    sha256: str
+    size: int
+    replicas: tuple[str, ...]
+    registered: bool
+    deduplicated: bool
+
+
+class Node:
+    """Everything that one node process is made of. `start` and `stop` belong to the server."""
+
+    def __init__(self, settings: env.Env) -> None:
+        self.settings = settings
+        self.signer = Signer(secret_files.cluster_secret(settings), settings.node_id)
+        self.folder = settings.data_dir / f"node_{settings.node_id}"
+        self.started_at = time.time()
+        self.last_heartbeat_at: float | None = None
+        self.allowed_origins = _origins(settings.master_urls)
+        self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._in_flight: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Open the store and join the cluster; ready for uploads when it returns."""
+        self._lock = lock_folder(self.folder)
+        self._database = NodeDatabase(self.folder / "node.sqlite3")
+        self.store = open_store(self.settings, self.folder, BlobIndex(self._database))
+        self.cluster = ClusterView(self.folder / "cluster_map.json", self._own_entry())
+        self.outbox = Outbox(self._database)
+        self._session = http_client.new_session()
+        self.peers = PeerClient(self._session, self.signer)
+        self.master = MasterClient(self._session, self.signer, self.settings.master_urls)
+        self._registrar = Registrar(self.master, self.outbox, self.run)
+        self.replicator = Replicator(self.store, self.peers, self.cluster, self.run)
+        self._registrar.start()
+        self._tasks = [asyncio.create_task(self._heartbeat_loop())]
+        logger.info("Node %s serves %s", self.settings.node_id, self.settings.node_url)
+
+    async def stop(self) -> None:
+        """End what runs; uploads in flight have been answered, or are refused now."""
+        for upload in tuple(self._in_flight):
+            upload.cancel()
+        await asyncio.gather(*self._in_flight, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._registrar.stop()
+        await self._session.close()
+        self._threads.shutdown()
+        self._database.close()
+        self._lock.close()
+
+    async def run(
+        self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs
+    ) -> T:
+        """Run a blocking function off the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, partial(function, *arguments, **options))
+
+    @contextlib.contextmanager
+    def upload_in_flight(self) -> Iterator[None]:
+        """Mark the current task as an upload; one that a stopping server cuts off is refused."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._in_flight.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            raise ShuttingDown("The node is stopping; send the file to another one.") from None
+        finally:
+            self._in_flight.discard(task)
+
+    async def store_upload(
+        self, writer: BlobWriter, *, name: str, content_type: str
+    ) -> StoredUpload:
+        """Replicate and register a received upload; bytes first, then the row."""
+        digests = writer.digests()
+        replicas = await self.replicator.replicate(writer, name=name, content_type=content_type)
+        registration = Registration(
+            hash=digests.md5,
+            sha256=digests.sha256,
+            size=digests.size,
+            name=name,
+            content_type=content_type,
+            replicas=replicas.node_ids,
+            uploaded_at=time.time(),
+        )
+        registered = await self._register(registration, replicas, writer)
+        return StoredUpload(
+            hash=digests.md5,
+            sha256=digests.sha256,
+            size=digests.size,
+            replicas=replicas.node_ids,
+            registered=registered,
+            deduplicated=replicas.deduplicated,
+        )
+
+    async def _register(
+        self, registration: Registration, replicas: Replicas, writer: BlobWriter
+    ) -> bool:
+        try:
+            return await self._registrar.register(registration)
+        except HashCollision:
+            await self.replicator.take_back(replicas, writer.digests())
+            raise
+
+    def health(self) -> dict[str, Any]:
+        """Return this node's state after storing a probe; StoreFull or StoreFailed if it cannot.
+
+        Blocks on the disk.
+        """
+        self.store.probe()
+        space, totals = self.store.space(), self.store.totals()
+        return {
+            "status": "ok",
+            "node_id": self.settings.node_id,
+            "url": self.settings.node_url,
+            "version": __version__,
+            "capacity_bytes": space.capacity,
+            "free_bytes": space.free,
+            "used_bytes": totals.size,
+            "blob_count": totals.count,
+            "outbox": len(self.outbox),
+            "last_heartbeat_at": self.last_heartbeat_at,
+            "uptime_seconds": round(time.time() - self.started_at, 1),
+        }
+
+    async def _heartbeat_loop(self) -> None:
+        while True:
+            try:
+                heartbeat = await self.run(self._heartbeat)
+                self.replicator.own_is_writable = heartbeat.writable
+                self.cluster.update(await self.master.heartbeat(heartbeat))
+            except MasterError as error:
+                if self.last_heartbeat_at is not None:
+                    logger.warning("The master does not answer: %s", error)
+                self._registrar.master_failed()
+            except Exception:
+                logger.exception("The heartbeat failed")
+            else:
+                self.last_heartbeat_at = time.time()
+                self._registrar.master_answered()
+            never = self.last_heartbeat_at is None
+            await asyncio.sleep(FIRST_CONTACT_SECONDS if never else self.settings.heartbeat_seconds)
+
+    def _heartbeat(self) -> Heartbeat:
+        space, totals = self.store.space(), self.store.totals()
+        return Heartbeat(
+            node_id=self.settings.node_id,
+            url=self.settings.node_url,
+            version=__version__,
+            capacity_bytes=space.capacity,
+            free_bytes=space.free,
+            used_bytes=totals.size,
+            blob_count=totals.count,
+            writable=self._can_store(space.free),
+        )
+
+    def _can_store(self, free: int | None) -> bool:
+        if free is not None and free < RESERVED_BYTES:
+            return False
+        try:
+            self.store.probe()
+        except NodeError as error:
+            logger.error("This node takes no uploads: %s", error)  # noqa: TRY400  no traceback
+            return False
+        return True
+
+    def _own_entry(self) -> NodeEntry:
+        """Return this node as it stands alone, until the master's map gives it its weight."""
+        return NodeEntry(
+            node_id=self.settings.node_id,
+            url=self.settings.node_url,
+            state="healthy",
+            weight=LONE_WEIGHT,
+            writable=True,
+        )
+
+
+def open_store(settings: env.Env, folder: Path, index: BlobIndex) -> BlobStore:
+    """Return the back end that `MINI_DROPBOX_BLOB_STORE` chooses."""
+    if settings.blob_store is env.BlobStoreKind.LOCAL:
+        return LocalBlobStore(folder, index)
+    from node_app.django_blobstore import DjangoBlobStore  # noqa: PLC0415  needs its packages
+
+    return DjangoBlobStore.from_settings(settings, folder, index)
+
+
+def _origins(master_urls: tuple[str, ...]) -> frozenset[str]:
+    """Return the sites whose pages may upload: the masters, under each name of this machine."""
+    origins = set()
+    for url in master_urls:
+        origins.add(url)
+        for name in ("127.0.0.1", "localhost", "[::1]"):
+            if f"//{name}:" in url:
+                origins |= {url.replace(name, other) for other in ("127.0.0.1", "localhost", "[::1]")}
+    return frozenset(origins)

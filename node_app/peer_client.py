@@ -1,0 +1,109 @@
+"""A node's only way to talk HTTP to its peers."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+import aiohttp
+
+from mini_dropbox.signing import EMPTY_BODY_SHA256, Signer
+from mini_dropbox.wire import (
+    HEADER_NAME,
+    HEADER_SHA256,
+    PEER_BLOBS_PATH,
+    NodeEntry,
+)
+from node_app import http_client
+from node_app.blobstore import Digests
+from node_app.errors import HashCollision, PeerError
+
+# A peer that says nothing for this long has stopped: uploads and reads then go elsewhere,
+# and all of it has to end within five seconds.
+PUSH_QUIET_SECONDS: Final = 3.5
+READ_QUIET_SECONDS: Final = 3.5
+
+
+@dataclass(frozen=True)
+class PeerAnswer:
+    """A peer's open answer to a read."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: aiohttp.StreamReader
+
+
+class PeerClient:
+    """Pushes replicas to peers and reads blobs from them. PeerError when one does not answer."""
+
+    def __init__(self, session: aiohttp.ClientSession, signer: Signer) -> None:
+        self._session = session
+        self._signer = signer
+
+    async def put(
+        self,
+        peer: NodeEntry,
+        digests: Digests,
+        body: bytes | AsyncIterator[bytes],
+        *,
+        name: str,
+        content_type: str,
+    ) -> bool:
+        """Store a replica, verified and durable; return whether the peer had it already."""
+        url = self._url(peer, digests.md5)
+        headers = {
+            **http_client.signed_headers(self._signer, "PUT", url, digests.sha256),
+            HEADER_SHA256: digests.sha256,
+            HEADER_NAME: quote(name, safe=""),
+            "Content-Length": str(digests.size),
+            "Content-Type": content_type or "application/octet-stream",
+        }
+        limit = http_client.time_limit(PUSH_QUIET_SECONDS)
+        try:
+            async with self._session.put(
+                url, data=body, headers=headers, timeout=limit, allow_redirects=False
+            ) as response:
+                answer = await http_client.read_json(response)
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            raise PeerError(f"PUT {url}: {error or type(error).__name__}") from error
+        if response.status == HashCollision.status:
+            raise HashCollision(str(answer.get("message", "")))
+        if response.status != 200:
+            raise PeerError(f"PUT {url}: {response.status} {answer.get('message', '')}")
+        return bool(answer.get("deduplicated"))
+
+    async def delete(self, peer: NodeEntry, digests: Digests) -> None:
+        """Take back a replica that was stored for an upload that failed."""
+        url = self._url(peer, digests.md5)
+        headers = {
+            **http_client.signed_headers(self._signer, "DELETE", url, EMPTY_BODY_SHA256),
+            HEADER_SHA256: digests.sha256,
+        }
+        limit = http_client.time_limit(PUSH_QUIET_SECONDS)
+        try:
+            async with self._session.delete(url, headers=headers, timeout=limit) as response:
+                await response.read()
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            raise PeerError(f"DELETE {url}: {error or type(error).__name__}") from error
+
+    @asynccontextmanager
+    async def open(
+        self, peer: NodeEntry, method: str, blob_hash: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[PeerAnswer]:
+        """Ask a peer for a blob, or for what `headers` (Range and conditions) say of it."""
+        url = self._url(peer, blob_hash)
+        signed = http_client.signed_headers(self._signer, method, url, EMPTY_BODY_SHA256)
+        limit = http_client.time_limit(READ_QUIET_SECONDS)
+        request = self._session.request(
+            method, url, headers={**headers, **signed}, timeout=limit, allow_redirects=False
+        )
+        try:
+            async with request as response:
+                yield PeerAnswer(response.status, response.headers, response.content)
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            raise PeerError(f"{method} {url}: {error or type(error).__name__}") from error
+
+    @staticmethod
+    def _url(peer: NodeEntry, blob_hash: str) -> str:
+        return f"{peer.url}{PEER_BLOBS_PATH}{blob_hash}"

@@ -1,0 +1,146 @@
+"""Where an upload's replicas go, and what is done when a node fails on the way."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mini_dropbox.wire import NodeEntry
+from node_app.blobstore import CHUNK_BYTES, MEMORY_BYTES, BlobStore, BlobWriter, Digests
+from node_app.cluster_view import ClusterView
+from node_app.errors import (
+    BelowQuorum,
+    HashCollision,
+    NodeError,
+    PeerError,
+    StoreFailed,
+    StoreFull,
+    Unavailable,
+)
+from node_app.peer_client import PeerClient
+
+logger = logging.getLogger(__name__)
+
+RunBlocking = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """Who holds a verified, durable copy, and whether all of them had it before."""
+
+    node_ids: tuple[str, ...]
+    deduplicated: bool
+
+
+class Replicator:
+    """Puts copies of one upload on the nodes that placement chooses."""
+
+    def __init__(
+        self, store: BlobStore, peers: PeerClient, cluster: ClusterView, run: RunBlocking
+    ) -> None:
+        self._store = store
+        self._peers = peers
+        self._cluster = cluster
+        self._run = run
+        self.own_is_writable = True
+
+    def check_quorum(self) -> None:
+        """BelowQuorum when too few nodes are there to keep the promised number of copies."""
+        there = self._cluster.home_count(own_is_writable=self.own_is_writable)
+        if there < self._cluster.write_quorum:
+            raise _below_quorum(there, self._cluster.write_quorum)
+
+    async def replicate(self, writer: BlobWriter, *, name: str, content_type: str) -> Replicas:
+        """Store the upload on as many nodes as there should be copies, the best placed first.
+
+        A node that fails is replaced by the next in line. BelowQuorum, StoreFull or HashCollision
+        leave no new copy of a refused content behind.
+        """
+        digests = writer.digests()
+        homes = self._cluster.homes(digests.md5, own_is_writable=self.own_is_writable)
+        stored: dict[NodeEntry, bool] = {}
+        failures: list[Exception] = []
+        while homes and len(stored) < self._cluster.replication_factor:
+            missing = self._cluster.replication_factor - len(stored)
+            chosen, homes = homes[:missing], homes[missing:]
+            outcomes = await asyncio.gather(
+                *(self._store_on(node, writer, digests, name, content_type) for node in chosen),
+                return_exceptions=True,
+            )
+            for node, outcome in zip(chosen, outcomes, strict=True):
+                if isinstance(outcome, bool):
+                    stored[node] = outcome
+                elif isinstance(outcome, PeerError | NodeError):
+                    failures.append(outcome)
+                else:
+                    raise outcome
+            collision = next((f for f in failures if isinstance(f, HashCollision)), None)
+            if collision is not None:
+                await self._take_back(stored, digests)
+                raise collision
+        self._check_enough(len(stored), failures)
+        node_ids = tuple(sorted(node.node_id for node in stored))
+        return Replicas(node_ids, deduplicated=all(stored.values()))
+
+    async def take_back(self, replicas: Replicas, digests: Digests) -> None:
+        """Remove the copies of an upload that the master refused."""
+        if not replicas.deduplicated:
+            entries = self._cluster.homes(digests.md5, own_is_writable=True)
+            held = {entry: False for entry in entries if entry.node_id in replicas.node_ids}
+            await self._take_back(held, digests)
+
+    async def _store_on(
+        self, node: NodeEntry, writer: BlobWriter, digests: Digests, name: str, content_type: str
+    ) -> bool:
+        if node.node_id == self._cluster.node_id:
+            return bool(
+                await self._run(self._store.commit, writer, name=name, content_type=content_type)
+            )
+        body: bytes | AsyncIterator[bytes]
+        if digests.size <= MEMORY_BYTES:
+            body = writer.read_at(0, digests.size)
+        else:
+            body = self._chunks(writer)
+        try:
+            return await self._peers.put(
+                node, digests, body, name=name, content_type=content_type
+            )
+        except PeerError as error:
+            logger.warning("A replica goes elsewhere: %s", error)
+            self._cluster.suspect(node.node_id)
+            raise
+
+    async def _chunks(self, writer: BlobWriter) -> AsyncIterator[bytes]:
+        for offset in range(0, writer.size, CHUNK_BYTES):
+            yield await self._run(writer.read_at, offset, CHUNK_BYTES)
+
+    async def _take_back(self, stored: dict[NodeEntry, bool], digests: Digests) -> None:
+        for node, was_there in stored.items():
+            if was_there:
+                continue
+            try:
+                if node.node_id == self._cluster.node_id:
+                    await self._run(self._store.delete, digests.md5, sha256=digests.sha256)
+                else:
+                    await self._peers.delete(node, digests)
+            except (PeerError, NodeError) as error:
+                logger.warning("A refused copy of %s stays behind: %s", digests.md5, error)
+
+    def _check_enough(self, copies: int, failures: list[Exception]) -> None:
+        quorum = self._cluster.write_quorum
+        if copies >= quorum:
+            return
+        for kind in (StoreFull, StoreFailed):
+            failure = next((f for f in failures if isinstance(f, kind)), None)
+            if failure is not None and copies == 0:
+                raise failure
+        raise _below_quorum(copies, quorum)
+
+
+def _below_quorum(there: int, quorum: int) -> NodeError:
+    if there == 0 and quorum == 1:
+        return Unavailable("No node can keep this file now; try again in a moment.")
+    return BelowQuorum(
+        f"Only {there} of at least {quorum} nodes can keep a copy now; try again in a moment."
+    )
