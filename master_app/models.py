@@ -43,6 +43,9 @@ class NodeQuerySet(models.QuerySet["Node"]):
             )
         )
 
+    def in_state(self, state: NodeState) -> "NodeQuerySet":
+        return self.with_state().filter(Q(state_now=state))
+
 
 def state_limits() -> tuple[timedelta, timedelta]:
     """Return how old a last heartbeat may be for `healthy` and for `suspect`."""
@@ -127,9 +130,7 @@ class Replica(models.Model):
     created_at = models.DateTimeField()
 
     class Meta:
-        constraints = (
-            models.UniqueConstraint(fields=("blob", "node"), name="one_replica_a_node"),
-        )
+        constraints = (models.UniqueConstraint(fields=("blob", "node"), name="one_replica_a_node"),)
 
     def __str__(self) -> str:
         return f"{self.blob_id} on {self.node_id}"

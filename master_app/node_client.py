@@ -44,22 +44,17 @@ def _session() -> requests.Session:
 _http = _session()
 
 
-def upload(
-    *, nodes: Sequence[Node], content: bytes, name: str, content_type: str
-) -> StoredBlob:
+def upload(*, nodes: Sequence[Node], content: bytes, name: str, content_type: str) -> StoredBlob:
     """Store `content` like a client's upload on the first of `nodes` that takes it.
 
     NoHealthyNode when there is no node to ask, NodeRequestError when none of them took it.
     """
-    if not nodes:
-        raise NoHealthyNode("No storage node is up; start one and try again.")
-    failure: NodeRequestError | None = None
+    failure: Exception = NoHealthyNode("No storage node is up; start one and try again.")
     for node in nodes:
         try:
             return _upload_to(node.url, content, name, content_type)
         except NodeRequestError as error:
             failure = error
-    assert failure is not None
     raise failure
 
 
@@ -78,9 +73,7 @@ def fetch(*, nodes: Sequence[Node], blob_hash: str, max_bytes: int) -> bytes:
 
     TooLarge when it has more than `max_bytes`, NodeRequestError when no node served it.
     """
-    if not nodes:
-        raise NoHealthyNode("No storage node is up; start one and try again.")
-    failure: NodeRequestError | None = None
+    failure: Exception = NoHealthyNode("No storage node is up; start one and try again.")
     for node in nodes:
         try:
             return b"".join(_fetch_from(node.url, blob_hash, max_bytes))
@@ -88,7 +81,6 @@ def fetch(*, nodes: Sequence[Node], blob_hash: str, max_bytes: int) -> bytes:
             raise
         except NodeRequestError as error:
             failure = error
-    assert failure is not None
     raise failure
 
 

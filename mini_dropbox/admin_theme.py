@@ -9,7 +9,7 @@ from django.urls import reverse_lazy
 
 
 def _static(path: str) -> Callable[[HttpRequest], str]:
-    return lambda request: static(path)
+    return lambda _request: static(path)
 
 
 def _page(title: str, icon: str, url_name: str, permission: str = "") -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """The master's ASGI application: Django, and what starts and ends with the process."""
 
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.utils.module_loading import import_string
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -25,6 +28,13 @@ def build() -> Application:
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
+    stopping = threading.Event()
     while (await receive())["type"] == "lifespan.startup":
+        for task in settings.STARTUP_TASKS:
+            # Daemons, because a stop waits for nobody: what they do can be taken up again.
+            threading.Thread(
+                target=import_string(task), args=(stopping,), name=task, daemon=True
+            ).start()
         await send({"type": "lifespan.startup.complete"})
+    stopping.set()
     await send({"type": "lifespan.shutdown.complete"})

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ PROJECT_DIR: Final = Path(__file__).resolve().parent.parent
 DEFAULT_MASTER_PORT: Final = 9000
 DEFAULT_NODE_PORT: Final = 8001
 
+_HEADER_VALUE_PATTERN: Final = re.compile(r"[!-~]+")
 NODE_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -80,11 +81,12 @@ class Env:
     blob_storage_backend: str
     blob_storage_options: dict[str, object]
     supervised: bool
-    seedream_api_key: str | None
+    seedream_api_key: str | None = field(repr=False)
     seedream_provider: SeedreamProvider | None
     seedream_base_url: str | None
     seedream_upload_url: str | None
     seedream_model: str | None
+    seedream_timeout_seconds: float
 
 
 T = TypeVar("T")
@@ -99,6 +101,14 @@ class _Reader:
 
     def text(self, name: str) -> str | None:
         return self._environ.get(PREFIX + name, "").strip() or None
+
+    def secret(self, name: str) -> str | None:
+        """Return a value for an HTTP header; what is wrong with it is said without showing it."""
+        value = self.text(name)
+        if value is not None and not _HEADER_VALUE_PATTERN.fullmatch(value):
+            message = f"{PREFIX}{name} is not usable: it takes ASCII characters without spaces."
+            raise ConfigurationError(message)
+        return value
 
     def parsed(self, name: str, default: T, parse: Callable[[str], T], takes: str) -> T:
         value = self.text(name)
@@ -151,6 +161,10 @@ def parse_base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _parse_base_urls(value: str) -> tuple[str, ...]:
+    return tuple(parse_base_url(part.strip()) for part in value.split(","))
+
+
 def _parse_node_id(value: str) -> str:
     if not NODE_ID_PATTERN.fullmatch(value):
         raise ValueError(value)
@@ -166,7 +180,7 @@ def _parse_boolean(value: str) -> bool:
 def _parse_json_object(value: str) -> dict[str, object]:
     parsed = json.loads(value)
     if not isinstance(parsed, dict):
-        raise ValueError(value)
+        raise ValueError(value)  # noqa: TRY004  `parsed` turns ValueError into our sentence
     return parsed
 
 
@@ -188,8 +202,8 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
     node_port = int(node_id) if node_id.isdigit() else DEFAULT_NODE_PORT
     master_urls = reader.parsed(
         "MASTER_URL",
-        (f"http://127.0.0.1:{DEFAULT_MASTER_PORT}",),
-        lambda value: tuple(parse_base_url(part.strip()) for part in value.split(",")),
+        _parse_base_urls(f"http://127.0.0.1:{DEFAULT_MASTER_PORT}"),
+        _parse_base_urls,
         "one or more http:// or https:// addresses with commas between them",
     )
     replication_factor = reader.integer("REPLICATION_FACTOR", 2, minimum=1)
@@ -222,14 +236,18 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
         blob_storage_backend=reader.text("BLOB_STORAGE_BACKEND")
         or "storages.backends.s3.S3Storage",
         blob_storage_options=reader.parsed(
-            "BLOB_STORAGE_OPTIONS", {}, _parse_json_object, "a JSON object of options of the back end"
+            "BLOB_STORAGE_OPTIONS",
+            {},
+            _parse_json_object,
+            "a JSON object of options of the back end",
         ),
         supervised=reader.parsed("SUPERVISED", False, _parse_boolean, "true or false"),
-        seedream_api_key=reader.text("SEEDREAM_API_KEY"),
+        seedream_api_key=reader.secret("SEEDREAM_API_KEY"),
         seedream_provider=reader.optional_choice("SEEDREAM_PROVIDER", SeedreamProvider),
         seedream_base_url=reader.url("SEEDREAM_BASE_URL", None),
         seedream_upload_url=reader.url("SEEDREAM_UPLOAD_URL", None),
         seedream_model=reader.text("SEEDREAM_MODEL"),
+        seedream_timeout_seconds=reader.seconds("SEEDREAM_TIMEOUT_SECONDS", 300.0),
     )
 
 

@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 class ApiError(Exception):
     """A request that cannot be carried out; the text says what the client can do."""
 
-    status = status.HTTP_400_BAD_REQUEST
-    code = "bad_request"
+    status: int = status.HTTP_400_BAD_REQUEST
+    code: str = "bad_request"
 
     def __init__(self, detail: str, *, code: str | None = None) -> None:
         super().__init__(detail)
@@ -27,11 +27,15 @@ class ApiError(Exception):
         if code is not None:
             self.code = code
 
+    def body(self) -> dict[str, Any]:
+        """Return what the client is told."""
+        return {"detail": self.detail, "code": self.code}
+
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Turn what a view raised into a response; None lets Django answer 500."""
     if isinstance(error, ApiError):
-        return _response(error.status, error.detail, error.code)
+        return Response(error.body(), status=error.status)
     if isinstance(error, OperationalError):
         # SQLite says "database is locked" or "disk is full" here; both may pass.
         logger.error("The database does not answer: %s", error)
@@ -39,16 +43,16 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         response = _response(status.HTTP_503_SERVICE_UNAVAILABLE, detail, "database_unavailable")
         response["Retry-After"] = "2"
         return response
-    response = framework_handler(error, context)
-    if response is None:
+    answer = framework_handler(error, context)
+    if answer is None:
         return None
     if isinstance(error, exceptions.ValidationError):
-        response.data = _validation_body(error)
+        answer.data = _validation_body(error)
     elif isinstance(error, exceptions.APIException):
-        response.data = {"detail": str(error.detail), "code": error.get_codes()}
+        answer.data = {"detail": str(error.detail), "code": error.get_codes()}
     else:
-        response.data = {"detail": str(response.data["detail"]), "code": "not_found"}
-    return response
+        answer.data = {"detail": str(answer.data["detail"]), "code": "not_found"}
+    return answer
 
 
 def _response(status_code: int, detail: str, code: str) -> Response:

@@ -1,4 +1,7 @@
-"""gunicorn's configuration: `gunicorn -c python:mini_dropbox.gunicorn_conf mini_dropbox.asgi:application`."""
+"""gunicorn's configuration for both roles.
+
+`gunicorn -c python:mini_dropbox.gunicorn_conf -b HOST:PORT mini_dropbox.asgi:application`
+"""
 
 import logging.config
 import os

@@ -29,7 +29,7 @@ class Worker(UvicornWorker):
             watch.cancel()
 
     async def _end_with_parent(self) -> None:
-        while os.getppid() == self.ppid:
+        while os.getppid() == self.ppid:  # noqa: ASYNC110  no event tells of a parent's death
             await asyncio.sleep(PARENT_CHECK_SECONDS)
         # Nobody is left to restart anything from here, so nothing may be waited for.
         os._exit(1)

@@ -1,6 +1,6 @@
 """Text for people and probes, JSON for programs that ask for it: how `/health` answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -26,15 +26,13 @@ def wants_json(request: Request) -> bool:
 class TextUnlessJsonIsAsked(BaseContentNegotiation):
     """Chooses between the two; neither ever fails with 406."""
 
-    def select_parser(
-        self, request: Request, parsers: Sequence[BaseParser]
-    ) -> BaseParser | None:
-        return parsers[0]
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
+        return next(iter(parsers), None)
 
     def select_renderer(
         self,
         request: Request,
-        renderers: Sequence[BaseRenderer],
+        renderers: Iterable[BaseRenderer],
         format_suffix: str | None = None,
     ) -> tuple[BaseRenderer, str]:
         renderer = JSONRenderer() if wants_json(request) else PlainTextRenderer()

@@ -74,6 +74,9 @@ if ENV.role is env.Role.MASTER:
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "django_htmx.middleware.HtmxMiddleware",
     ]
+    # What runs beside the requests, in a daemon thread each: callables that take a threading.Event
+    # and return soon after it is set.
+    STARTUP_TASKS = ["seedream_app.resumption.watch_jobs"]
 else:
     ROOT_URLCONF = "mini_dropbox.urls_node"
     ASGI_STACK = "mini_dropbox.asgi_node.build"

@@ -167,7 +167,4 @@ class Supervisor:
             FIRST_RESTART_SECONDS if stable else min(child.delay * 2, LAST_RESTART_SECONDS)
         )
         child.restart_at = now + child.delay
-        assert child.process is not None
-        logger.warning(
-            "The %s ended with status %s and is started again", child.label, child.process.returncode
-        )
+        logger.warning("The %s ended with status %s and is started again", child.label, status)

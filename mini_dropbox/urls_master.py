@@ -6,8 +6,8 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
 from master_app.api import contract, internal, v1
-from master_app.views.thumbnails import thumbnail
 from master_app.views import pages
+from master_app.views.thumbnails import thumbnail
 from mini_dropbox import wire
 
 router = SimpleRouter()
@@ -29,6 +29,7 @@ urlpatterns = [
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/v1/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("thumbnails/<str:blob_hash>", thumbnail, name="thumbnail"),
+    path("seedream/", include("seedream_app.urls")),
     path("admin/", admin.site.urls),
 ]
 

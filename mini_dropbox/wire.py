@@ -90,7 +90,7 @@ class ClusterMap:
             raise WireError(f"This is not a cluster map: {error}") from error
 
     def healthy(self) -> tuple[NodeEntry, ...]:
-        """The nodes that new replicas may go to."""
+        """Return the nodes that new replicas may go to."""
         return tuple(node for node in self.nodes if node.state == "healthy" and node.writable)
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, cast
 
 from node_app.blobindex import BlobIndex, BlobRecord, Totals
 from node_app.errors import BlobNotFound, HashCollision, StoreFailed, StoreFull
@@ -119,11 +119,10 @@ class BlobWriter:
 
     def rename(self, target: Path) -> None:
         """Give the temporary file its final name; what was written can still be read back."""
-        assert self.path is not None
         if os.name == "nt":  # Windows renames no open file.
             self._output.close()
             self._file = None
-        self.path.replace(target)
+        cast("Path", self.path).replace(target)
         self.path = None
         if self._file is None:
             self._file = FileIO(target)
@@ -139,8 +138,7 @@ class BlobWriter:
 
     @property
     def _output(self) -> FileIO:
-        assert self._file is not None
-        return self._file
+        return cast("FileIO", self._file)
 
     def _spill(self) -> None:
         descriptor, name = tempfile.mkstemp(prefix="upload-", dir=self._folder)

@@ -25,9 +25,7 @@ ANSWER_SECONDS: Final = 3.0
 class MasterClient:
     """Speaks to the first of several masters that answers. MasterError when none does."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, signer: Signer, urls: Sequence[str]
-    ) -> None:
+    def __init__(self, session: aiohttp.ClientSession, signer: Signer, urls: Sequence[str]) -> None:
         self._session = session
         self._signer = signer
         self._urls = list(urls)
@@ -77,9 +75,7 @@ class MasterClient:
                 return answer
         raise MasterError("; ".join(failures))
 
-    async def _request_one(
-        self, url: str, method: str, data: bytes
-    ) -> tuple[int, dict[str, Any]]:
+    async def _request_one(self, url: str, method: str, data: bytes) -> tuple[int, dict[str, Any]]:
         digest = hashlib.sha256(data).hexdigest()
         headers = http_client.signed_headers(self._signer, method, url, digest)
         headers["Content-Type"] = "application/json"

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from mini_dropbox import __version__, env, secret_files
 from mini_dropbox.signing import Signer
@@ -96,9 +96,7 @@ class Node:
         self._database.close()
         self._lock.close()
 
-    async def run(
-        self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs
-    ) -> T:
+    async def run(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         """Run a blocking function off the event loop."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, partial(function, *arguments, **options))
@@ -106,8 +104,7 @@ class Node:
     @contextlib.contextmanager
     def upload_in_flight(self) -> Iterator[None]:
         """Mark the current task as an upload; one that a stopping server cuts off is refused."""
-        task = asyncio.current_task()
-        assert task is not None
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._in_flight.add(task)
         try:
             yield
@@ -239,5 +236,7 @@ def _origins(master_urls: tuple[str, ...]) -> frozenset[str]:
         origins.add(url)
         for name in ("127.0.0.1", "localhost", "[::1]"):
             if f"//{name}:" in url:
-                origins |= {url.replace(name, other) for other in ("127.0.0.1", "localhost", "[::1]")}
+                origins |= {
+                    url.replace(name, other) for other in ("127.0.0.1", "localhost", "[::1]")
+                }
     return frozenset(origins)

@@ -7,7 +7,7 @@ for. What cannot be delivered goes to the outbox, which is emptied when the mast
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from mini_dropbox.wire import Registration
 from node_app.errors import HashCollision, MasterError
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 MAX_GROUP: Final = 500
 
-RunBlocking = Callable[..., Awaitable[object]]
+RunBlocking = Callable[..., Awaitable[Any]]
 _Waiting = tuple[Registration, asyncio.Future[bool]]
 
 
@@ -126,7 +126,7 @@ class Registrar:
 
     async def _empty_outbox(self) -> None:
         while True:
-            registrations, last_id = await self._run(self._outbox.oldest)  # type: ignore[misc]
+            registrations, last_id = await self._run(self._outbox.oldest)
             if not registrations:
                 return
             results = await self._master.register(registrations)

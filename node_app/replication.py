@@ -103,9 +103,7 @@ class Replicator:
         else:
             body = self._chunks(writer)
         try:
-            return await self._peers.put(
-                node, digests, body, name=name, content_type=content_type
-            )
+            return await self._peers.put(node, digests, body, name=name, content_type=content_type)
         except PeerError as error:
             logger.warning("A replica goes elsewhere: %s", error)
             self._cluster.suspect(node.node_id)

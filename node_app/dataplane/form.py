@@ -99,7 +99,9 @@ async def read_form(request: Request, output: PipedWriter, limit: int) -> FormFi
         check_complete(received, announced)
         parser.close()
     except MultipartError as error:
-        message = f"The form is broken ({error}); send multipart/form-data with its closing boundary."
+        message = (
+            f"The form is broken ({error}); send multipart/form-data with its closing boundary."
+        )
         raise BadForm(message) from error
     if reader.file is None:
         raise MissingFile(f"Send the file in the form field {FIELD!r}.")

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
@@ -12,7 +12,7 @@ from node_app.errors import NodeError, ShuttingDown, Truncated
 logger = logging.getLogger(__name__)
 
 Scope = dict[str, Any]
-Message = dict[str, Any]
+Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -166,7 +166,7 @@ def attachment(name: str) -> str:
 
 
 def check_complete(received: int, announced: int | None) -> None:
-    """Truncated unless as many bytes came as were announced."""
+    """Raise Truncated unless as many bytes came as were announced."""
     if announced is not None and received != announced:
         raise Truncated(f"{received} of {announced} bytes came; send the request again, whole.")
 

@@ -71,5 +71,3 @@ def _file_name(request: Request) -> str:
         return clean_file_name(unquote(request.header(HEADER_NAME.lower().encode()) or "unnamed"))
     except WireError as error:
         raise BadName(str(error)) from error
-
-

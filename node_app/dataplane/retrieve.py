@@ -2,6 +2,7 @@
 
 import asyncio
 import mimetypes
+from dataclasses import dataclass, field
 from typing import Final
 
 from mini_dropbox.wire import NodeEntry, WireError, clean_file_name, is_blob_hash
@@ -28,6 +29,15 @@ _COMMON: Final[Headers] = [
 ]
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A blob that this node does not have, and the peers that could not be asked for it."""
+
+    blob_hash: str
+    name: str
+    unreachable: list[str] = field(default_factory=list)
+
+
 async def retrieve(request: Request, node: Node) -> None:
     """Serve a blob by its hash, wherever in the cluster it is."""
     query = request.query()
@@ -41,9 +51,7 @@ async def retrieve(request: Request, node: Node) -> None:
         await _serve_from_peer(request, node, blob_hash, name)
 
 
-async def serve_own(
-    request: Request, node: Node, blob_hash: str, name: str | None = None
-) -> None:
+async def serve_own(request: Request, node: Node, blob_hash: str, name: str | None = None) -> None:
     """Serve this node's copy, with ranges and conditions; BlobNotFound when there is none."""
     store = node.store
     if store.opens_locally:
@@ -90,9 +98,7 @@ async def _serve(
         await _send_range(request, node, reader, wanted)
 
 
-async def _send_range(
-    request: Request, node: Node, reader: BlobReader, wanted: ByteRange
-) -> None:
+async def _send_range(request: Request, node: Node, reader: BlobReader, wanted: ByteRange) -> None:
     """Send in pieces; the next is read from disk while the client takes the one before."""
     gone = asyncio.ensure_future(request.wait_for_disconnect())
     try:
@@ -120,11 +126,11 @@ async def _serve_from_peer(request: Request, node: Node, blob_hash: str, name: s
     404 only when the cluster is known not to have it; 503 while a holder cannot be reached.
     """
     holders = node.cluster.holders(blob_hash)
+    wanted = _Wanted(blob_hash, name)
     tried: set[str] = set()
-    unreachable: list[str] = []
     for peer in holders[:GUESSES]:
         tried.add(peer.node_id)
-        if await _relay(request, node, peer, blob_hash, name, unreachable):
+        if await _relay(request, node, peer, wanted):
             return
     try:
         known = await node.master.replicas(blob_hash)
@@ -134,41 +140,32 @@ async def _serve_from_peer(request: Request, node: Node, blob_hash: str, name: s
     for peer in holders:
         if known and peer.node_id in known and peer.node_id not in tried:
             tried.add(peer.node_id)
-            if await _relay(request, node, peer, blob_hash, name, unreachable):
+            if await _relay(request, node, peer, wanted):
                 return
-    if unreachable and known:
+    if wanted.unreachable and known:
         raise Unavailable("No node that has this blob can be reached now; try again in a moment.")
     raise BlobNotFound("No node has a blob with this hash.")
 
 
-async def _relay(
-    request: Request,
-    node: Node,
-    peer: NodeEntry,
-    blob_hash: str,
-    name: str,
-    unreachable: list[str],
-) -> bool:
+async def _relay(request: Request, node: Node, peer: NodeEntry, wanted: _Wanted) -> bool:
     """Pass a peer's answer on as it comes; return whether the peer had one."""
     conditions = {
         condition.decode(): value
         for condition in CONDITIONS
         if (value := request.header(condition)) is not None
     }
-    started = False
     try:
-        async with node.peers.open(peer, request.method, blob_hash, conditions) as answer:
+        async with node.peers.open(peer, request.method, wanted.blob_hash, conditions) as answer:
             if answer.status not in SERVED:
                 return False
-            started = True
-            await _relay_body(request, answer, name)
+            await _relay_body(request, answer, wanted.name)
             return True
     except PeerError as error:
-        if started:
+        if request.started:
             # Part of the body is out: only a broken connection can say that the rest is missing.
             raise Unavailable(f"The peer broke off: {error}") from error
         node.cluster.suspect(peer.node_id)
-        unreachable.append(peer.node_id)
+        wanted.unreachable.append(peer.node_id)
         return False
 
 

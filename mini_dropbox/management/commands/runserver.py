@@ -34,7 +34,9 @@ class Command(BaseCommand):
         startup.check(settings.ENV, host)
         if role is Role.MASTER:
             self._prepare_master()
-        self.stderr.write(f"Serving the {role} at {server.base_url(host, port)}/  (Ctrl+C stops it)")
+        self.stderr.write(
+            f"Serving the {role} at {server.base_url(host, port)}/  (Ctrl+C stops it)"
+        )
         extra = [] if options["noreload"] else ["--reload"]
         node = server.node_settings(host, port) if role is Role.NODE else {}
         _become(
@@ -55,4 +57,4 @@ def _become(command: list[str], environment: dict[str, str]) -> None:
     os.chdir(env.PROJECT_DIR)
     if sys.platform == "win32":
         sys.exit(subprocess.run(command, env=environment, check=False).returncode)
-    os.execve(command[0], command, environment)
+    os.execve(command[0], command, environment)  # noqa: S606  our own command line
