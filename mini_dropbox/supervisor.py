@@ -156,12 +156,12 @@ class Supervisor:
             if child.process is None or child.is_running():
                 continue
             if child.restart_at <= child.started_at:
-                self._plan_restart(child, now)
+                self._plan_restart(child, child.process.returncode, now)
             elif child.restart_at <= now:
                 child.kill()
                 child.start()
 
-    def _plan_restart(self, child: Child, now: float) -> None:
+    def _plan_restart(self, child: Child, status: int, now: float) -> None:
         stable = now - child.started_at > STABLE_SECONDS
         child.delay = (
             FIRST_RESTART_SECONDS if stable else min(child.delay * 2, LAST_RESTART_SECONDS)
