@@ -3,14 +3,14 @@
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.conf import settings
-from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from master_app.models import Node, NodeState
 from master_app.selectors import ClusterSummary
+from master_app.wording import copies, human_size, length_of_time
 
 FIRST_NODE_PORT = 8001
 
@@ -52,7 +52,7 @@ def node_cards(nodes: Sequence[Node], now: datetime | None = None) -> list[NodeC
             node=node,
             state=node.state,
             fill_percent=_fill_percent(node),
-            silence=_silence(moment - node.last_heartbeat_at),
+            silence=length_of_time(moment - node.last_heartbeat_at),
             takes_uploads=_takes_uploads(node),
         )
         for node in nodes
@@ -82,7 +82,7 @@ def headline(summary: ClusterSummary, now: datetime | None = None) -> Headline:
         return Headline(Tone.WARNING, sentence, detail=detail)
     if len(alive) < settings.ENV.replication_factor:
         sentence = (
-            f"{_all_healthy(alive)} For {_copies(settings.ENV.replication_factor)} "
+            f"{_all_healthy(alive)} For {copies(settings.ENV.replication_factor)} "
             "of each file, start another with"
         )
         return Headline(Tone.WARNING, sentence, _start_command(summary.nodes), detail)
@@ -94,12 +94,12 @@ def holdings(summary: ClusterSummary) -> str:
     if not summary.file_count:
         return "Nothing is stored yet."
     files = f"{summary.file_count:,} {'file' if summary.file_count == 1 else 'files'}"
-    size = filesizeformat(summary.logical_bytes)
+    size = human_size(summary.logical_bytes)
     wanted = summary.blob_count * summary.replication_factor
     if summary.replica_count < wanted:
-        return f"{files}, {size}, {_copies(wanted - summary.replica_count)} still to be made."
+        return f"{files}, {size}, {copies(wanted - summary.replica_count)} still to be made."
     each = "of it" if summary.file_count == 1 else "of each"
-    return f"{files}, {size}, {_copies(summary.replication_factor)} {each}."
+    return f"{files}, {size}, {copies(summary.replication_factor)} {each}."
 
 
 def _takes_uploads(node: Node) -> bool:
@@ -111,18 +111,6 @@ def _fill_percent(node: Node) -> int | None:
         return None
     used = node.capacity_bytes - node.free_bytes
     return max(0, min(100, round(100 * used / node.capacity_bytes)))
-
-
-def _silence(age: timedelta) -> str:
-    """Return a length of time in its largest unit, seconds up to two minutes."""
-    seconds = max(0, int(age.total_seconds()))
-    if seconds < 120:
-        return f"{seconds} s"
-    if seconds < 120 * 60:
-        return f"{seconds // 60} min"
-    if seconds < 48 * 3600:
-        return f"{seconds // 3600} h"
-    return f"{seconds // 86400} days"
 
 
 def _all_healthy(nodes: Sequence[Node]) -> str:
@@ -142,14 +130,14 @@ def _no_uploads(writable: int) -> str:
 def _silent(nodes: Sequence[Node], now: datetime) -> str:
     shortest = min(now - node.last_heartbeat_at for node in nodes)
     if len(nodes) == 1:
-        return f"{_names(nodes)} has been silent for {_silence(shortest)}"
-    return f"{_names(nodes)} have been silent for {_silence(shortest)} or longer"
+        return f"{_names(nodes)} has been silent for {length_of_time(shortest)}"
+    return f"{_names(nodes)} have been silent for {length_of_time(shortest)} or longer"
 
 
 def _uploads_go_on(writable: int) -> str:
     if writable < settings.ENV.replication_factor:
         return "uploads go on with fewer copies"
-    return f"uploads go on with {_copies(settings.ENV.replication_factor)}"
+    return f"uploads go on with {copies(settings.ENV.replication_factor)}"
 
 
 def _names(nodes: Sequence[Node]) -> str:
@@ -159,10 +147,6 @@ def _names(nodes: Sequence[Node]) -> str:
     if len(ids) > 3:
         return f"{len(ids)} nodes"
     return f"Nodes {', '.join(ids[:-1])} and {ids[-1]}"
-
-
-def _copies(count: int) -> str:
-    return f"{count:,} {'copy' if count == 1 else 'copies'}"
 
 
 def _start_command(nodes: Sequence[Node]) -> str:

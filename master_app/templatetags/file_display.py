@@ -8,6 +8,7 @@ from django import template
 
 from master_app.models import File
 from master_app.thumbnails import thumbnail_url
+from master_app.wording import human_size, time_ago
 
 register = template.Library()
 
@@ -42,6 +43,8 @@ def kind(file: File) -> str:
 
 
 register.filter("thumbnail_url", thumbnail_url)
+register.filter("human_size", human_size)
+register.filter("time_ago", time_ago)
 
 
 @register.filter

@@ -4,6 +4,8 @@
 const failedPictures = new Set();
 
 export function startLiveFragments() {
+  prepare(document);
+  document.addEventListener("error", replaceFailedPicture, true);
   window.htmx.defineExtension("morph", {
     handleSwap(swapStyle, target, fragment) {
       if (swapStyle !== "morph") return false;
@@ -12,8 +14,6 @@ export function startLiveFragments() {
       return true;
     },
   });
-  prepare(document);
-  document.addEventListener("error", replaceFailedPicture, true);
   document.body.addEventListener("htmx:configRequest", skipWhileHidden);
   document.body.addEventListener("htmx:afterRequest", showWhetherOnline);
   document.body.addEventListener("htmx:oobAfterSwap", announceHeadline);
@@ -70,6 +70,8 @@ function prepare(root) {
     time.title = label + new Date(time.dateTime).toLocaleString();
   }
   for (const picture of root.querySelectorAll(".file-picture img")) {
+    // A picture may have failed before this module was there to hear of it.
+    if (picture.complete && picture.naturalWidth === 0) failedPictures.add(picture.getAttribute("src"));
     if (failedPictures.has(picture.getAttribute("src"))) replaceWithIcon(picture);
   }
 }

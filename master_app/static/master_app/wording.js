@@ -10,7 +10,7 @@ export function formatSize(bytes) {
     unit += 1;
   }
   if (unit === 0) return `${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
-  return `${value.toFixed(1)} ${UNITS[unit]}`;
+  return `${value.toFixed(1).replace(".0", "")} ${UNITS[unit]}`;
 }
 
 export function count(number, singular, plural = `${singular}s`) {
