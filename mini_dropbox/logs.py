@@ -24,7 +24,8 @@ def configuration(env: Env) -> dict[str, Any]:
         "loggers": {
             # A 4xx is the client's mistake and is said to the client.
             "django.request": {"level": "ERROR"},
-            "gunicorn.error": {"level": "WARNING"},
+            # gunicorn gives its handlers to its workers, and they have to be these.
+            "gunicorn.error": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
             "uvicorn.error": {"level": "WARNING"},
             "asyncio": {"level": "WARNING"},
         },
