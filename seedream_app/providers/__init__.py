@@ -1,0 +1,1 @@
+"""Who generates images: one module a provider, all behind `base.Provider`."""

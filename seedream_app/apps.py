@@ -1,0 +1,10 @@
+"""Seedream's Django application."""
+
+from django.apps import AppConfig
+
+
+class SeedreamAppConfig(AppConfig):
+    """Images from a prompt, kept like any other file."""
+
+    name = "seedream_app"
+    verbose_name = "Image generation"
