@@ -79,10 +79,12 @@ class Child:
                 os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def answers(self) -> bool:
-        """Tell whether the process is ready for requests."""
-        with contextlib.suppress(requests.RequestException):
-            return requests.get(f"{self.url}/health", timeout=1).ok
+    def knows(self, node_count: int) -> bool:
+        """Tell whether the process answers and sees this many healthy nodes."""
+        headers = {"Accept": "application/json"}
+        with contextlib.suppress(requests.RequestException, KeyError):
+            health = requests.get(f"{self.url}/health", headers=headers, timeout=1)
+            return health.ok and int(health.json()["healthy_nodes"]) >= node_count
         return False
 
 
@@ -116,13 +118,17 @@ class Supervisor:
                 child.start()
 
     def wait_until_ready(self) -> bool:
-        """Return whether every child answered in time; False also when a stop was asked for."""
+        """Return whether every child knew every node in time; a request to stop ends it, too."""
         deadline = time.monotonic() + READY_SECONDS
+        nodes = sum(child.role is Role.NODE for child in self._children)
         waiting = list(self._children)
         while waiting and time.monotonic() < deadline and not self._stop_requested:
             self._restart_dead()
-            waiting = [child for child in waiting if not child.answers()]
+            waiting = [child for child in waiting if not child.knows(nodes)]
             time.sleep(POLL_SECONDS)
+        if waiting and not self._stop_requested:
+            labels = ", ".join(child.label for child in waiting)
+            logger.warning("After %d s these are not ready yet: %s", READY_SECONDS, labels)
         return not waiting
 
     def run(self) -> None:

@@ -46,6 +46,10 @@ class ClusterView:
         # A torn file costs nothing: the next heartbeat brings the map again.
         self._path.write_text(json.dumps(cluster_map.to_json()), encoding="utf-8")
 
+    def healthy_count(self) -> int:
+        """Return how many nodes the master hears of, this one among them."""
+        return sum(node.state == "healthy" for node in self._map.nodes)
+
     def suspect(self, node_id: str) -> None:
         """Pass over a peer that has just failed."""
         self._suspected_until[node_id] = self._clock() + SUSPICION_SECONDS

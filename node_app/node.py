@@ -34,8 +34,10 @@ T = TypeVar("T")
 
 # Threads for hashing, writing and fsync; fsyncs wait for the disk and overlap well.
 BLOCKING_THREADS: Final = 32
-# While the first heartbeat has not been answered, the master may be just about to start.
-FIRST_CONTACT_SECONDS: Final = 0.2
+# A node that has just started beats this quickly: the master may be about to start as well, and
+# so may the peers, which it has to know before an upload can have its replicas.
+JOINING_BEAT_SECONDS: Final = 0.2
+JOINING_SECONDS: Final = 5.0
 # A node that carries no weight of its own (see `_own_entry`) still has to be placeable.
 LONE_WEIGHT: Final = 100.0
 
@@ -163,10 +165,15 @@ class Node:
             "free_bytes": space.free,
             "used_bytes": totals.size,
             "blob_count": totals.count,
+            "healthy_nodes": self._healthy_nodes(),
             "outbox": len(self.outbox),
             "last_heartbeat_at": self.last_heartbeat_at,
             "uptime_seconds": round(time.time() - self.started_at, 1),
         }
+
+    def _healthy_nodes(self) -> int:
+        """Return how many nodes the master has told of; none before its first answer."""
+        return 0 if self.last_heartbeat_at is None else self.cluster.healthy_count()
 
     async def _heartbeat_loop(self) -> None:
         while True:
@@ -183,8 +190,14 @@ class Node:
             else:
                 self.last_heartbeat_at = time.time()
                 self._registrar.master_answered()
-            never = self.last_heartbeat_at is None
-            await asyncio.sleep(FIRST_CONTACT_SECONDS if never else self.settings.heartbeat_seconds)
+            await asyncio.sleep(self._beat_seconds())
+
+    def _beat_seconds(self) -> float:
+        joining = self.last_heartbeat_at is None or (
+            time.time() - self.started_at < JOINING_SECONDS
+        )
+        regular = self.settings.heartbeat_seconds
+        return min(JOINING_BEAT_SECONDS, regular) if joining else regular
 
     def _heartbeat(self) -> Heartbeat:
         space, totals = self.store.space(), self.store.totals()

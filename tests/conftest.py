@@ -1,0 +1,59 @@
+"""What several kinds of tests share."""
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.cluster import Cluster
+
+LOG_CHARACTERS = 8000
+
+StartCluster = Callable[..., Cluster]
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Return a cluster for tests that leave it as whole as they found it."""
+    shared = Cluster(tmp_path_factory.mktemp("cluster"), HEARTBEAT_SECONDS="0.5")
+    try:
+        shared.start()
+        shared.wait_until_ready()
+        yield shared
+    finally:
+        shared.stop()
+
+
+@pytest.fixture
+def start_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartCluster]:
+    """Start clusters of a test's own; `ready=False` returns before they answer."""
+    started: list[Cluster] = []
+
+    def start(*, ready: bool = True, node_count: int = 2, **settings: str) -> Cluster:
+        settings.setdefault("HEARTBEAT_SECONDS", "0.3")
+        own = Cluster(tmp_path_factory.mktemp("cluster"), node_count=node_count, **settings)
+        started.append(own)
+        own.start()
+        if ready:
+            own.wait_until_ready()
+        return own
+
+    # The fixture's value carries its clusters, so that a failure can show their logs.
+    start.clusters = started  # type: ignore[attr-defined]
+    try:
+        yield start
+    finally:
+        for own in started:
+            own.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Show the logs of the clusters that a failed test has used."""
+    report = yield
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            clusters = [value] if isinstance(value, Cluster) else getattr(value, "clusters", [])
+            for used in clusters:
+                report.sections.append((f"log of {used.log_path}", used.log[-LOG_CHARACTERS:]))
+    return report
