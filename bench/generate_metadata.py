@@ -22,6 +22,7 @@ import django
 
 django.setup()
 
+# ruff: noqa: E402  Models can be imported only from here on.
 from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
@@ -70,7 +71,7 @@ def main() -> None:
 
 @transaction.atomic
 def generate(*, count: int, seed: int) -> None:
-    """Write the rows: of 100 blobs about 94 are whole, 3 lack a replica, 1 all, 2 are unverified."""
+    """Write the rows: of 100 blobs 94 are whole, 3 lack a replica, 1 all, 2 are unverified."""
     draw = random.Random(seed)  # noqa: S311  Made-up names need no secrecy.
     nodes = list(make_nodes(timezone.now(), blobs_each=count * 2 // len(NODE_IDS)))
     Node.objects.bulk_create(nodes)
@@ -98,7 +99,9 @@ def make_batch(numbers: range, nodes: list[Node], draw: random.Random) -> None:
     """Write some files, nine of ten with a blob of their own, and the replicas of the blobs."""
     kinds = draw.choices(KINDS, WEIGHTS, k=len(numbers))
     now = timezone.now()
-    moments = [now - timedelta(minutes=5 * number, seconds=draw.randrange(60)) for number in numbers]
+    moments = [
+        now - timedelta(minutes=5 * number, seconds=draw.randrange(60)) for number in numbers
+    ]
     blobs = Blob.objects.bulk_create(
         make_blob(kind, moment, draw)
         for kind, moment, number in zip(kinds, moments, numbers, strict=True)

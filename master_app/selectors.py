@@ -77,11 +77,22 @@ def latest_files(*, limit: int, name_contains: str = "") -> list[File]:
 
 def blob_with_files_and_nodes(*, blob_hash: str) -> Blob | None:
     """Return a blob with the files that name it and the nodes that hold it at hand."""
-    return (
-        Blob.objects.filter(hash=blob_hash)
-        .prefetch_related("files", "replicas__node")
-        .first()
-    )
+    return Blob.objects.filter(hash=blob_hash).prefetch_related("files", "replicas__node").first()
+
+
+def other_names(*, file: File) -> list[File]:
+    """Return the newest other files that name the same bytes."""
+    return [other for other in files_of(blob=file.blob, limit=10) if other.pk != file.pk]
+
+
+def files_of(*, blob: Blob, limit: int) -> list[File]:
+    """Return the newest files that name a blob."""
+    return list(File.objects.filter(blob=blob).order_by("-id")[:limit])
+
+
+def newest_replicas(*, node: Node, limit: int) -> list[Replica]:
+    """Return what a node took last, with its blobs at hand."""
+    return list(Replica.objects.filter(node=node).select_related("blob").order_by("-id")[:limit])
 
 
 def blobs_with_counts() -> QuerySet[Blob]:
@@ -140,7 +151,7 @@ def cluster_summary() -> ClusterSummary:
 
 def healthy_nodes() -> list[Node]:
     """Return the nodes that can take an upload now."""
-    return list(Node.objects.with_state().filter(state_now=NodeState.HEALTHY, writable=True))
+    return list(Node.objects.in_state(NodeState.HEALTHY).filter(writable=True))
 
 
 def check_database() -> None:

@@ -125,6 +125,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 # Two clusters on one host differ by port alone, and cookies do not: each has its own names.
 SESSION_COOKIE_NAME = "mini_dropbox_session"
 CSRF_COOKIE_NAME = "mini_dropbox_csrf"

@@ -1,0 +1,42 @@
+"""The admin's first page: totals, replica health, nodes and the latest files."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.http import HttpRequest
+
+from master_app import selectors
+from master_app.replica_health import ReplicaHealth, count_by_health
+from master_app.templatetags.admin_display import HEALTH_TONES
+
+LATEST_FILES: Final = 8
+
+
+@dataclass(frozen=True)
+class HealthShare:
+    """How many blobs have one health, of 100 in all."""
+
+    health: ReplicaHealth
+    tone: str
+    count: int
+    percent: float
+
+
+def context(_request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add what the page shows; named in `settings.UNFOLD`."""
+    return {
+        **context,
+        "title": "Dashboard",
+        "summary": selectors.cluster_summary(),
+        "health_shares": _health_shares(),
+        "latest_files": selectors.latest_files(limit=LATEST_FILES),
+    }
+
+
+def _health_shares() -> list[HealthShare]:
+    counts = count_by_health()
+    total = sum(counts.values()) or 1
+    return [
+        HealthShare(health, HEALTH_TONES[health], count, round(100 * count / total, 3))
+        for health, count in counts.items()
+    ]

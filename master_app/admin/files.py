@@ -1,0 +1,88 @@
+"""Files in the admin."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from master_app import selectors
+from master_app.admin import filters
+from master_app.admin.base import SystemOwnedAdmin
+from master_app.models import File
+from master_app.templatetags import admin_display as display
+
+
+@admin.register(File)
+class FileAdmin(SystemOwnedAdmin):
+    """What users have stored, newest first."""
+
+    list_display = (
+        "picture",
+        "file_name",
+        "size",
+        "type",
+        "health",
+        "nodes",
+        "digest",
+        "created",
+        "download",
+    )
+    list_display_links = ("picture", "file_name")
+    list_filter = (
+        filters.FileHealthFilter,
+        filters.ContentKindFilter,
+        filters.FileNodeFilter,
+        filters.FileVerifiedFilter,
+        "created_at",
+    )
+    search_fields = ("name", "blob__hash__exact")
+    search_help_text = "Part of a name, or a whole hash"
+    ordering = ("-created_at", "-id")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[File]:
+        return selectors.files_with_counts().prefetch_related("blob__replicas__node")
+
+    def render_change_form(self, request: HttpRequest, context: Any, **options: Any) -> Any:
+        file: File = context["original"]
+        context["other_names"] = selectors.other_names(file=file)
+        return super().render_change_form(request, context, **options)
+
+    @admin.display(description="")
+    def picture(self, file: File) -> SafeString:
+        return display.picture(file)
+
+    @admin.display(description="Name", ordering="name")
+    def file_name(self, file: File) -> SafeString:
+        return format_html('<span class="md-name" title="{}">{}</span>', file.name, file.name)
+
+    @admin.display(description="Size", ordering="blob__size")
+    def size(self, file: File) -> SafeString:
+        return display.size(file.blob.size)
+
+    @admin.display(description="Type", ordering="content_type")
+    def type(self, file: File) -> SafeString:
+        text = file.content_type or "unknown"
+        return format_html('<span class="md-type" title="{}">{}</span>', text, text)
+
+    @admin.display(description="Replicas")
+    def health(self, file: Any) -> SafeString:
+        return display.health_badge(verified=file.blob.verified, replica_count=file.replica_count)
+
+    @admin.display(description="Nodes")
+    def nodes(self, file: File) -> SafeString:
+        return display.holders(file.blob)
+
+    @admin.display(description="Hash")
+    def digest(self, file: File) -> SafeString:
+        return display.short_hash(file.blob.hash)
+
+    @admin.display(description="Created", ordering="created_at")
+    def created(self, file: File) -> SafeString:
+        return display.ago(file.created_at)
+
+    @admin.display(description="")
+    def download(self, file: File) -> SafeString:
+        return display.download_link(file)
