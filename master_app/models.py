@@ -133,7 +133,7 @@ class Replica(models.Model):
         constraints = (models.UniqueConstraint(fields=("blob", "node"), name="one_replica_a_node"),)
 
     def __str__(self) -> str:
-        return f"{self.blob_id} on {self.node_id}"
+        return f"{self.blob} on {self.node}"
 
 
 class File(models.Model):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.admin import ShowFacets
 from django.db.models import Model
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
@@ -22,6 +23,8 @@ class SystemOwnedAdmin(ModelAdmin):
     """Shows records that nodes and clients make through the API; nobody edits them here."""
 
     show_full_result_count = False
+    # Facets would count all rows once for each choice of each filter.
+    show_facets = ShowFacets.NEVER
     list_per_page = 50
     list_max_show_all = 50
     list_fullwidth = True

@@ -20,7 +20,7 @@ NAMES_SHOWN = 50
 class BlobAdmin(SystemOwnedAdmin):
     """The bytes behind the files, newest first."""
 
-    list_display = ("digest", "sha256_start", "size", "health", "nodes", "names", "created")
+    list_display = ("digest", "sha256_start", "bytes", "health", "nodes", "names", "created")
     list_filter = (
         filters.BlobHealthFilter,
         filters.BlobNodeFilter,
@@ -48,7 +48,7 @@ class BlobAdmin(SystemOwnedAdmin):
         return display.short_hash(blob.sha256) if blob.sha256 else display.NOTHING
 
     @admin.display(description="Size", ordering="size")
-    def size(self, blob: Blob) -> SafeString:
+    def bytes(self, blob: Blob) -> SafeString:
         return display.size(blob.size)
 
     @admin.display(description="Replicas")

@@ -29,7 +29,7 @@ class NodeAdmin(SystemOwnedAdmin):
         "free",
         "blobs",
         "takes_uploads",
-        "url",
+        "address",
         "version",
     )
     list_filter = (filters.NodeStateFilter, "writable")
@@ -68,6 +68,10 @@ class NodeAdmin(SystemOwnedAdmin):
     @admin.display(description="Blobs", ordering="blob_count")
     def blobs(self, node: Node) -> str:
         return f"{node.blob_count:,}"
+
+    @admin.display(description="Address", ordering="url")
+    def address(self, node: Node) -> str:
+        return node.url
 
     @admin.display(description="Takes uploads", ordering="writable", boolean=True)
     def takes_uploads(self, node: Node) -> bool:
