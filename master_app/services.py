@@ -115,9 +115,7 @@ def _blobs_for(registrations: Iterable[Registration], now: datetime) -> dict[str
     wanted = {entry.hash: entry for entry in reversed(list(registrations))}
     blobs = Blob.objects.in_bulk(wanted, field_name="hash")
     missing = [
-        Blob(
-            hash=entry.hash, sha256=entry.sha256, size=entry.size, verified=True, created_at=now
-        )
+        Blob(hash=entry.hash, sha256=entry.sha256, size=entry.size, verified=True, created_at=now)
         for entry in wanted.values()
         if entry.hash not in blobs
     ]
@@ -135,9 +133,7 @@ def _blobs_for(registrations: Iterable[Registration], now: datetime) -> dict[str
     return blobs
 
 
-def _replicas_add(
-    accepted: Sequence[Registration], blobs: dict[str, Blob], now: datetime
-) -> None:
+def _replicas_add(accepted: Sequence[Registration], blobs: dict[str, Blob], now: datetime) -> None:
     named = {node_id for entry in accepted for node_id in entry.replicas}
     nodes = Node.objects.in_bulk(named, field_name="node_id")
     Replica.objects.bulk_create(

@@ -35,5 +35,7 @@ class TextUnlessJsonIsAsked(BaseContentNegotiation):
         renderers: Iterable[BaseRenderer],
         format_suffix: str | None = None,
     ) -> tuple[BaseRenderer, str]:
-        renderer = JSONRenderer() if wants_json(request) else PlainTextRenderer()
+        # Text is for who reads; whoever uses another method is a program that reads the error.
+        as_text = request.method in {"GET", "HEAD"} and not wants_json(request)
+        renderer = PlainTextRenderer() if as_text else JSONRenderer()
         return renderer, renderer.media_type

@@ -9,6 +9,17 @@ from tests.support.cluster import Cluster
 
 LOG_CHARACTERS = 8000
 
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the tests' tables in a file, as in production: one in memory locks differently."""
+    from django.conf import settings  # noqa: PLC0415  pytest-django has made them ready by now
+
+    database = settings.DATABASES["default"]
+    name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+    database.setdefault("TEST", {})["NAME"] = name
+
+
 StartCluster = Callable[..., Cluster]
 
 

@@ -1,5 +1,6 @@
 """The forms of what the master's endpoints take and give."""
 
+import re
 from typing import Any
 
 from rest_framework import serializers
@@ -35,11 +36,11 @@ class FileNameField(serializers.CharField):
             raise serializers.ValidationError(str(error)) from error
 
 
-class NodeIdField(serializers.RegexField):
-    """A node's id."""
+class TokenField(serializers.RegexField):
+    """Text that matches a pattern as a whole, with nothing trimmed off before."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(rf"^{env.NODE_ID_PATTERN.pattern}\Z", **options)
+    def __init__(self, pattern: re.Pattern[str], **options: Any) -> None:
+        super().__init__(rf"^(?:{pattern.pattern})\Z", trim_whitespace=False, **options)
 
 
 class SizeField(serializers.IntegerField):
@@ -57,14 +58,14 @@ class SizeField(serializers.IntegerField):
 class RegisterSerializer(serializers.Serializer[Any]):
     """The body of `POST /register`."""
 
-    hash = serializers.RegexField(
-        rf"^{RECORD_HASH_PATTERN.pattern}\Z",
+    hash = TokenField(
+        RECORD_HASH_PATTERN,
         error_messages={"invalid": "A hash has 1 to 128 letters, digits, underscores or hyphens."},
     )
     name = FileNameField()
     size = SizeField()
     replicas = serializers.ListField(
-        child=NodeIdField(), max_length=MAX_REPLICAS, required=False, default=list
+        child=TokenField(env.NODE_ID_PATTERN), max_length=MAX_REPLICAS, required=False, default=list
     )
 
     def to_service(self) -> dict[str, Any]:
@@ -103,7 +104,8 @@ class ErrorSerializer(serializers.Serializer[Any]):
 
     detail = serializers.CharField()
     code = serializers.CharField()
-    errors = serializers.DictField(
+    # The framework has a property of this name, which an answer's form does not need.
+    errors = serializers.DictField(  # type: ignore[assignment]
         child=serializers.ListField(child=serializers.CharField()), required=False
     )
 
@@ -111,7 +113,7 @@ class ErrorSerializer(serializers.Serializer[Any]):
 class HeartbeatSerializer(serializers.Serializer[Any]):
     """The body of a node's heartbeat: `wire.Heartbeat`."""
 
-    node_id = NodeIdField()
+    node_id = TokenField(env.NODE_ID_PATTERN)
     url = serializers.CharField(max_length=255)
     version = serializers.CharField(max_length=32)
     capacity_bytes = SizeField(allow_null=True)
@@ -133,12 +135,12 @@ class HeartbeatSerializer(serializers.Serializer[Any]):
 class RegistrationSerializer(serializers.Serializer[Any]):
     """One stored upload: `wire.Registration`."""
 
-    hash = serializers.RegexField(rf"^{BLOB_HASH_PATTERN.pattern}\Z")
-    sha256 = serializers.RegexField(rf"^{SHA256_PATTERN.pattern}\Z")
+    hash = TokenField(BLOB_HASH_PATTERN)
+    sha256 = TokenField(SHA256_PATTERN)
     size = SizeField()
     name = FileNameField()
     content_type = serializers.CharField(max_length=127, allow_blank=True)
-    replicas = serializers.ListField(child=NodeIdField(), max_length=MAX_REPLICAS)
+    replicas = serializers.ListField(child=TokenField(env.NODE_ID_PATTERN), max_length=MAX_REPLICAS)
     uploaded_at = serializers.FloatField(min_value=0, max_value=253_370_764_800)
 
 
