@@ -9,7 +9,7 @@ import threading
 from dataclasses import astuple, dataclass
 
 from node_app.database import NodeDatabase
-from node_app.errors import StoreFailed
+from node_app.errors import StoreFailed, StoreFull
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Totals:
 
 
 class BlobIndex:
-    """The table `blob` of a node's database. StoreFailed when the database fails."""
+    """The table `blob` of a node's database. StoreFull or StoreFailed when it cannot be written."""
 
     def __init__(self, database: NodeDatabase) -> None:
         self._database = database
@@ -68,4 +68,6 @@ class BlobIndex:
         try:
             self._database.write(sql, parameters).result()
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise StoreFull("The disk is full; free some space and try again.") from error
             raise StoreFailed(f"The node's index cannot be written: {error}") from error

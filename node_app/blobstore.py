@@ -5,7 +5,6 @@ the folder and its new parents. A name is believed only when its bytes were veri
 found under a name and does not hash to it is moved to quarantine, never served again.
 """
 
-import errno
 import hashlib
 import os
 import shutil
@@ -14,7 +13,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -22,16 +21,23 @@ from types import TracebackType
 from typing import Final, Protocol, Self, cast
 
 from node_app.blobindex import BlobIndex, BlobRecord, Totals
-from node_app.errors import BlobNotFound, HashCollision, StoreFailed, StoreFull
+from node_app.disk import (
+    FILE_MODE,
+    FOLDER_MODE,
+    fsync_folder,
+    make_folder_durable,
+    positioned_read,
+    storage_errors,
+)
+from node_app.errors import BlobNotFound, HashCollision, NodeError, StoreFull
 
 # Up to this size a blob stays in memory until it is written in one go.
 MEMORY_BYTES: Final = 128 * 1024
 CHUNK_BYTES: Final = 256 * 1024
 LOCK_STRIPES: Final = 256
-FILE_MODE: Final = 0o644
-FOLDER_MODE: Final = 0o755
 # Below this much free space a node takes no more blobs, so that its own records still fit.
 RESERVED_BYTES: Final = 16 * 1024 * 1024
+COLLISION: Final = "Another content with this MD5 is stored already; this one cannot be kept."
 
 
 @dataclass(frozen=True)
@@ -105,10 +111,10 @@ class BlobWriter:
         return Digests(self._md5.hexdigest(), self._sha256.hexdigest(), self.size)
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Return written bytes back; from any thread, also after a store has renamed the file."""
-        if self._file is None:
+        """Return written bytes back; from any thread, also while and after a store keeps them."""
+        if self.size <= MEMORY_BYTES:
             return bytes(self._memory[offset : offset + length])
-        return positioned_read(self._file, offset, length)
+        return positioned_read(self._output, offset, length)
 
     def make_durable(self) -> None:
         """Put all bytes on disk, in the temporary file."""
@@ -119,8 +125,8 @@ class BlobWriter:
 
     def rename(self, target: Path) -> None:
         """Give the temporary file its final name; what was written can still be read back."""
-        if os.name == "nt":  # Windows renames no open file.
-            self._output.close()
+        if os.name == "nt" and self._file is not None:  # Windows renames no open file.
+            self._file.close()
             self._file = None
         cast("Path", self.path).replace(target)
         self.path = None
@@ -169,7 +175,7 @@ class BlobStore(ABC):
         self._temporary = folder / "tmp"
         self._index = index
         self._locks = tuple(threading.Lock() for _ in range(LOCK_STRIPES))
-        self._temporary.mkdir(parents=True, exist_ok=True)
+        self._temporary.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         for leftover in self._temporary.iterdir():
             # Nobody was told that these bytes are safe: the process ended before it could.
             leftover.unlink()
@@ -185,20 +191,26 @@ class BlobStore(ABC):
         """
         digests = writer.digests()
         with self._lock(digests.md5), storage_errors():
-            found = self._is_present(writer, digests)
-            if not found:
+            record = self._index.get(digests.md5)
+            if record is not None and record.sha256 != digests.sha256:
+                # Also when the bytes that the record tells of are damaged or gone: other nodes
+                # have them, and one address must not mean two contents.
+                raise HashCollision(COLLISION)
+            found = self._is_present(writer, digests, record)
+            if found and record is None:
+                # A process that ended early left it: complete, but maybe not yet durable.
+                self._settle(digests.md5)
+            elif not found:
                 self._place(writer, digests.md5)
             if self._index.get(digests.md5) is None:
-                if found:
-                    # A process that ended early left it: complete, but maybe not yet durable.
-                    self._settle(digests.md5)
-                self._index.put(_record(digests, name, content_type))
+                self._put_record(_record(digests, name, content_type), was_there=found)
         return found
 
     def verify(self, blob_hash: str, sha256: str) -> bool:
         """Tell whether the bytes under `blob_hash` are there and have this SHA-256, by reading."""
         try:
-            digests = self._read_digests(blob_hash)
+            with storage_errors():
+                digests = self._read_digests(blob_hash)
         except BlobNotFound:
             return False
         return digests.md5 == blob_hash and digests.sha256 == sha256
@@ -222,7 +234,7 @@ class BlobStore(ABC):
 
     @abstractmethod
     def open(self, blob_hash: str) -> BlobReader:
-        """Return the blob to read from; BlobNotFound when this node has none."""
+        """Return a whole blob to read from; BlobNotFound when this node has none."""
 
     @abstractmethod
     def space(self) -> Space:
@@ -231,6 +243,10 @@ class BlobStore(ABC):
     @abstractmethod
     def probe(self) -> None:
         """Store a probe for good; StoreFull or StoreFailed when that is not possible."""
+
+    @abstractmethod
+    def _open_unverified(self, blob_hash: str) -> BlobReader:
+        """Return whatever stands under the name; BlobNotFound when nothing does."""
 
     @abstractmethod
     def _place(self, writer: BlobWriter, blob_hash: str) -> None:
@@ -248,37 +264,37 @@ class BlobStore(ABC):
     def _quarantine(self, blob_hash: str) -> None:
         """Set the bytes under this name aside as evidence."""
 
-    def _is_present(self, writer: BlobWriter, digests: Digests) -> bool:
+    def _is_present(self, writer: BlobWriter, digests: Digests, record: BlobRecord | None) -> bool:
         """Compare with what stands under the name; a damaged blob is set aside."""
         try:
-            reader = self.open(digests.md5)
+            reader = self._open_unverified(digests.md5)
         except BlobNotFound:
             return False
-        try:
+        with closing(reader):
             if _same_bytes(reader, writer):
                 return True
-        finally:
-            reader.close()
-        if self._read_digests(digests.md5).md5 == digests.md5:
-            raise HashCollision(
-                "Another content with this MD5 is stored already; this one cannot be kept."
-            )
+        if record is None and self._read_digests(digests.md5).md5 == digests.md5:
+            raise HashCollision(COLLISION)
         self._quarantine(digests.md5)
-        record = self._index.get(digests.md5)
         if record is not None:
             self._index.remove(record)
         return False
 
+    def _put_record(self, record: BlobRecord, *, was_there: bool) -> None:
+        try:
+            self._index.put(record)
+        except NodeError:
+            if not was_there:
+                self._remove(record.hash)
+            raise
+
     def _read_digests(self, blob_hash: str) -> Digests:
         md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-        reader = self.open(blob_hash)
-        try:
+        with closing(self._open_unverified(blob_hash)) as reader:
             for offset in range(0, reader.size, CHUNK_BYTES):
                 chunk = reader.read_at(offset, CHUNK_BYTES)
                 md5.update(chunk)
                 sha256.update(chunk)
-        finally:
-            reader.close()
         return Digests(md5.hexdigest(), sha256.hexdigest(), reader.size)
 
     @contextmanager
@@ -320,7 +336,8 @@ class LocalBlobStore(BlobStore):
         return Path(f"{self._root}/{blob_hash[:2]}/{blob_hash[2:4]}/{blob_hash}")
 
     def open(self, blob_hash: str) -> LocalBlobReader:
-        return LocalBlobReader(self.path(blob_hash))
+        # A name appears here with all of its bytes, so the index need not be asked.
+        return self._open_unverified(blob_hash)
 
     def space(self) -> Space:
         usage = shutil.disk_usage(self._folder)
@@ -332,6 +349,9 @@ class LocalBlobStore(BlobStore):
         with self.writer() as writer:
             writer.write(b"probe")
             writer.make_durable()
+
+    def _open_unverified(self, blob_hash: str) -> LocalBlobReader:
+        return LocalBlobReader(self.path(blob_hash))
 
     def _place(self, writer: BlobWriter, blob_hash: str) -> None:
         writer.make_durable()
@@ -381,45 +401,3 @@ def _record(digests: Digests, name: str, content_type: str) -> BlobRecord:
     return BlobRecord(
         digests.md5, digests.sha256, digests.size, name, content_type, stored_at=time.time()
     )
-
-
-_seeking = threading.Lock()
-
-
-def positioned_read(file: FileIO, offset: int, length: int) -> bytes:
-    """Return up to `length` bytes from `offset`, without regard to the file's own position."""
-    if hasattr(os, "pread"):
-        return os.pread(file.fileno(), length, offset)
-    with _seeking:  # Windows has no positioned read.
-        file.seek(offset)
-        return file.read(length) or b""
-
-
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    """Turn the operating system's errors into StoreFull and StoreFailed."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StoreFull("The disk is full; free some space and try again.") from error
-        raise StoreFailed(f"The disk failed: {error.strerror}.") from error
-
-
-def make_folder_durable(path: Path) -> None:
-    """Make `path` and its missing parents so that a power cut cannot take them back."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    for folder in reversed(missing):
-        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-        fsync_folder(folder.parent)
-
-
-def fsync_folder(path: Path) -> None:
-    """Put a folder's entries on disk; where folders cannot be opened (Windows), do nothing."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
