@@ -7,6 +7,7 @@ import json
 import sys
 from asyncio import TimerHandle, Transport
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -16,6 +17,11 @@ from mini_dropbox.env import Role
 APPLICATION: Final = "mini_dropbox.asgi:application"
 # What is in flight when a stop is asked for may take this long, then it is refused.
 GRACEFUL_SECONDS: Final = 2
+# A request's line and headers together; what browsers send is a small part of it.
+MAX_HEAD_BYTES: Final = 64 * 1024
+# A refused client may go on sending for this long: hung up on at once, it would not get to read
+# why it was refused.
+LINGER_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,16 @@ class TimeLimits:
 TIME_LIMITS: Final = {Role.MASTER: TimeLimits(15, 60), Role.NODE: TimeLimits(30, 120)}
 
 
+class HeadTooLarge(Exception):
+    """A request's line and headers, or its trailers, go beyond all use."""
+
+
 class PatientProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, patient for a stated time and honest about cut-off bodies.
 
     uvicorn alone waits for ever for a request that never ends and for a reader that never
-    reads, and tells an application of a half-closed body as of a vanished client.
+    reads, keeps headers of any size, and tells an application of a half-closed body as of a
+    vanished client.
     """
 
     read_limit: float = TIME_LIMITS[Role.NODE].read
@@ -41,6 +52,10 @@ class PatientProtocol(HttpToolsProtocol):
     _watch: TimerHandle | None = None
     _last_data: float = 0.0
     _last_backlog: int = 0
+    _backlog_since: float = 0.0
+    _head_bytes: int = 0
+    _unparsed_bytes: int = 0
+    _refused: bool = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -53,8 +68,14 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._last_data = self.loop.time()
+        self._unparsed_bytes += len(data)
         super().data_received(data)
+        if self._unparsed_bytes > MAX_HEAD_BYTES:
+            # The parser keeps an unfinished header, however long it gets.
+            self._refuse_head()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep a half-closed connection open as long as it is owed an answer."""
@@ -66,36 +87,93 @@ class PatientProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = False
         return True
 
+    def on_message_begin(self) -> None:
+        self._head_bytes = self._unparsed_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_head(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed_bytes = 0
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser does not take, in the form of every other error."""
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()
+        else:
+            self._refuse(400, "bad_request", "This is no HTTP request that can be understood.")
+
+    def _count_head(self, size: int) -> None:
+        self._unparsed_bytes = 0
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            # It ends the parser, which makes uvicorn call `send_400_response`.
+            raise HeadTooLarge
+
     def _check_quiet(self) -> None:
         """Close the connection if the client has not moved for a whole period; else look again."""
         now = self.loop.time()
         backlog = self.transport.get_write_buffer_size()
-        stalled_reader = backlog > 0 and backlog == self._last_backlog
-        self._last_backlog = backlog
-        awaiting = self.cycle is None or (self.cycle.more_body and not self.cycle.response_complete)
-        remaining = self._last_data + self.read_limit - now
-        if stalled_reader:
-            self.transport.abort()
-        elif awaiting and remaining <= 0 and not self.flow.read_paused:
-            self._refuse(408, "request_timeout", "Nothing came for too long; send it again.")
+        if backlog != self._last_backlog:
+            self._last_backlog, self._backlog_since = backlog, now
+        if backlog:
+            quiet_since = self._backlog_since
+        elif self._awaits_client():
+            quiet_since = self._last_data
         else:
-            wait = remaining if awaiting and remaining > 0 else self.read_limit
-            self._watch = self.loop.call_later(wait, self._check_quiet)
+            quiet_since = self._last_data = now
+        remaining = quiet_since + self.read_limit - now
+        if remaining > 0:
+            self._watch = self.loop.call_later(remaining, self._check_quiet)
+        elif backlog:
+            self.transport.abort()
+        else:
+            self._refuse(408, "request_timeout", "Nothing came for too long; send it again.")
+
+    def _awaits_client(self) -> bool:
+        """Tell whether a request has begun whose next bytes are the client's to send."""
+        if self.flow.read_paused:
+            return False
+        if self.cycle is not None and not self.cycle.response_complete:
+            return self.cycle.more_body
+        # Between two requests uvicorn's own limit for idle connections runs.
+        return self.timeout_keep_alive_task is None
+
+    def _refuse_head(self) -> None:
+        detail = f"The request's headers are larger than {MAX_HEAD_BYTES} bytes."
+        self._refuse(431, "headers_too_large", detail)
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
         """Answer for the application, which then sees a client that has gone, and close."""
-        if self.cycle is None or not self.cycle.response_started:
+        if self._refused:
+            return
+        self._refused = True
+        if not self._is_answered():
             body = json.dumps({"success": False, "message": detail, "detail": detail, "code": code})
-            reason = {400: "Bad Request", 408: "Request Timeout"}[status]
             head = (
-                f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\n"
+                f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+                "content-type: application/json\r\n"
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
             )
             self.transport.write((head + body).encode())
+            self.transport.write_eof()
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.close()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _is_answered(self) -> bool:
+        """Tell whether the request that is under way has an answer, or a part of one."""
+        if self.cycle is None or not self.cycle.response_started:
+            return False
+        return self.cycle.more_body or not self.cycle.response_complete
 
 
 class MasterProtocol(PatientProtocol):

@@ -1,0 +1,281 @@
+"""The HTTP protocol's time limits and refusals, over real sockets with tiny limits."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPResponse
+from typing import Any
+
+import pytest
+import uvicorn
+
+from mini_dropbox.server import MAX_HEAD_BYTES, PatientProtocol
+from tests.support.waiting import eventually
+
+READ_LIMIT = 0.4
+# Far below the keep-alive limit, far above the read limit.
+PATIENCE = 5.0
+LARGE_ANSWER = 32 * 1024 * 1024
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class ImpatientProtocol(PatientProtocol):
+    """The protocol under test, with a limit that a test can wait for."""
+
+    read_limit = READ_LIMIT
+
+
+class Application:
+    """Reads every body and answers with its length; remembers how each request ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[str] = []
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        body = b""
+        if scope["path"] != "/answers-early":
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    self.ends.append("disconnected")
+                    return
+                body += message["body"]
+                if not message["more_body"]:
+                    break
+        if scope["path"] == "/thinks":
+            await asyncio.sleep(READ_LIMIT * 3)
+        content = bytes(LARGE_ANSWER) if scope["path"] == "/large" else str(len(body)).encode()
+        headers = [(b"content-length", str(len(content)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for start in range(0, len(content), 65_536):
+            piece = content[start : start + 65_536]
+            more = start + len(piece) < len(content)
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
+        self.ends.append("answered")
+
+
+@pytest.fixture(scope="module")
+def application() -> Application:
+    return Application()
+
+
+@pytest.fixture(scope="module")
+def server(application: Application) -> Iterator[uvicorn.Server]:
+    config = uvicorn.Config(
+        application,
+        port=0,
+        http=ImpatientProtocol,
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=60,
+    )
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    eventually(lambda: running.started)
+    yield running
+    running.should_exit = True
+    thread.join()
+
+
+@contextmanager
+def connected(server: uvicorn.Server) -> Iterator[socket.socket]:
+    address = server.servers[0].sockets[0].getsockname()
+    with closing(socket.create_connection(address, timeout=PATIENCE)) as connection:
+        yield connection
+
+
+def read_answer(connection: socket.socket) -> tuple[int, bytes]:
+    with closing(HTTPResponse(connection)) as response:
+        response.begin()
+        return response.status, response.read()
+
+
+def read_refusal(connection: socket.socket) -> tuple[int, str]:
+    status, body = read_answer(connection)
+    refusal = json.loads(body)
+    assert refusal["detail"] == refusal["message"]
+    return status, refusal["code"]
+
+
+def is_closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def request(path: str = "/", **headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+class TestQuietClients:
+    def test_one_that_sends_nothing_is_cut_off(self, server: uvicorn.Server) -> None:
+        with connected(server) as connection:
+            assert read_refusal(connection) == (408, "request_timeout")
+            assert is_closed(connection)
+
+    def test_one_that_stops_in_its_headers_is_cut_off(self, server: uvicorn.Server) -> None:
+        with connected(server) as connection:
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: loc")
+
+            assert read_refusal(connection) == (408, "request_timeout")
+
+    def test_one_that_stops_in_its_body_is_cut_off_and_the_application_is_told(
+        self, server: uvicorn.Server, application: Application
+    ) -> None:
+        application.ends.clear()
+        with connected(server) as connection:
+            connection.sendall(request(Content_Length="10") + b"12345")
+
+            assert read_refusal(connection) == (408, "request_timeout")
+        eventually(lambda: application.ends == ["disconnected"])
+
+    @pytest.mark.parametrize("start", [b"POST / HTTP/1.1\r\nHo", b"\r\n"])
+    def test_one_that_stops_in_its_second_request_is_cut_off(
+        self, server: uvicorn.Server, start: bytes
+    ) -> None:
+        with connected(server) as connection:
+            connection.sendall(request(Content_Length="3") + b"abc")
+            assert read_answer(connection) == (200, b"3")
+            connection.sendall(start)
+
+            assert read_refusal(connection) == (408, "request_timeout")
+
+    def test_one_that_stops_in_a_body_that_was_answered_early_is_cut_off(
+        self, server: uvicorn.Server
+    ) -> None:
+        with connected(server) as connection:
+            connection.sendall(request("/answers-early", Content_Length="1000") + b"12345")
+            assert read_answer(connection) == (200, b"0")
+            connection.sendall(b"678")
+
+            assert is_closed(connection)
+
+    def test_one_that_reads_nothing_is_cut_off(
+        self, server: uvicorn.Server, application: Application
+    ) -> None:
+        application.ends.clear()
+        with connected(server) as connection:
+            connection.sendall(request("/large"))
+
+            eventually(lambda: application.ends == ["answered"], PATIENCE)
+            connection.settimeout(PATIENCE)
+            received = 0
+            try:
+                while piece := connection.recv(1 << 20):
+                    received += len(piece)
+            except ConnectionResetError:
+                pass
+            assert received < LARGE_ANSWER
+
+    def test_one_that_is_slow_but_never_quiet_is_waited_for(self, server: uvicorn.Server) -> None:
+        pieces = 12
+        with connected(server) as connection:
+            connection.sendall(request(Content_Length=str(pieces)))
+            for _ in range(pieces):
+                time.sleep(READ_LIMIT / 4)
+                connection.sendall(b"x")
+
+            assert read_answer(connection) == (200, str(pieces).encode())
+
+    def test_one_that_waits_for_a_slow_answer_is_not_cut_off(self, server: uvicorn.Server) -> None:
+        with connected(server) as connection:
+            connection.sendall(request("/thinks", Content_Length="3") + b"abc")
+
+            assert read_answer(connection) == (200, b"3")
+
+    def test_one_between_two_requests_is_not_cut_off(self, server: uvicorn.Server) -> None:
+        with connected(server) as connection:
+            for _ in range(2):
+                connection.sendall(request(Content_Length="3") + b"abc")
+                assert read_answer(connection) == (200, b"3")
+                time.sleep(READ_LIMIT * 2)
+
+
+class TestHalfClosedConnections:
+    def test_a_whole_request_is_answered(self, server: uvicorn.Server) -> None:
+        with connected(server) as connection:
+            connection.sendall(request("/thinks", Content_Length="3") + b"abc")
+            connection.shutdown(socket.SHUT_WR)
+
+            assert read_answer(connection) == (200, b"3")
+            assert is_closed(connection)
+
+    def test_a_cut_off_body_is_refused(self, server: uvicorn.Server) -> None:
+        for headers in ({"Content_Length": "10"}, {"Transfer_Encoding": "chunked"}):
+            with connected(server) as connection:
+                connection.sendall(request(**headers) + b"3\r\nabc\r\n")
+                connection.shutdown(socket.SHUT_WR)
+
+                assert read_refusal(connection) == (400, "truncated_body")
+
+
+class TestHeads:
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"POST / HTTP/1.1\r\nX-Large: " + b"x" * MAX_HEAD_BYTES + b"\r\n\r\n",
+            b"POST /" + b"x" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"POST / HTTP/1.1\r\n" + b"X-Header: value\r\n" * (MAX_HEAD_BYTES // 10) + b"\r\n",
+            b"POST / HTTP/1.1\r\nX-Endless: " + b"x" * 4_000_000,
+            b"\r\n" * 2_000_000,
+        ],
+        ids=["value", "path", "many", "endless", "blank"],
+    )
+    def test_that_are_too_large_are_refused(self, server: uvicorn.Server, head: bytes) -> None:
+        with connected(server) as connection:
+            connection.sendall(head)
+
+            assert read_refusal(connection) == (431, "headers_too_large")
+
+    def test_that_are_too_large_on_a_used_connection_are_refused(
+        self, server: uvicorn.Server
+    ) -> None:
+        with connected(server) as connection:
+            connection.sendall(request(Content_Length="3") + b"abc")
+            assert read_answer(connection) == (200, b"3")
+            connection.sendall(request(X_Large="x" * MAX_HEAD_BYTES))
+
+            assert read_refusal(connection) == (431, "headers_too_large")
+
+    def test_of_a_common_size_are_taken_with_a_large_body(self, server: uvicorn.Server) -> None:
+        body = bytes(1_000_000)
+        with connected(server) as connection:
+            for _ in range(3):
+                head = request(Content_Length=str(len(body)), Cookie="c" * 8_000)
+                connection.sendall(head + body)
+                assert read_answer(connection) == (200, str(len(body)).encode())
+
+    def test_trailers_that_are_too_large_are_refused(self, server: uvicorn.Server) -> None:
+        with connected(server) as connection:
+            connection.sendall(request(Transfer_Encoding="chunked") + b"3\r\nabc\r\n0\r\n")
+            connection.sendall(b"X-Endless: " + b"x" * 4_000_000)
+
+            assert read_refusal(connection) == (431, "headers_too_large")
+
+    @pytest.mark.parametrize("head", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"])
+    def test_that_are_no_http_are_refused(self, server: uvicorn.Server, head: bytes) -> None:
+        with connected(server) as connection:
+            connection.sendall(head)
+
+            assert read_refusal(connection) == (400, "bad_request")
+            assert is_closed(connection)
+
+    def test_a_broken_chunk_is_refused_and_the_application_is_told(
+        self, server: uvicorn.Server, application: Application
+    ) -> None:
+        application.ends.clear()
+        with connected(server) as connection:
+            connection.sendall(request(Transfer_Encoding="chunked") + b"no length\r\n")
+
+            assert read_refusal(connection) == (400, "bad_request")
+        eventually(lambda: application.ends == ["disconnected"])
