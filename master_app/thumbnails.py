@@ -4,6 +4,7 @@ A blob never changes, so neither does its thumbnail. The sources are strangers' 
 bounded in bytes and in pixels before they are decoded, and only formats of pixels are opened.
 """
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -85,11 +86,10 @@ def thumbnail_of(*, blob_hash: str) -> bytes:
     if not is_blob_hash(blob_hash):
         raise UnknownImage("A thumbnail's address ends in an MD5: 32 lower-case hex digits.")
     path = _path(blob_hash)
-    try:
+    with contextlib.suppress(OSError):
         return path.read_bytes()
-    except FileNotFoundError:
-        with _fetching:
-            thumbnail = make_thumbnail(_source(blob_hash))
+    with _fetching:
+        thumbnail = make_thumbnail(_source(blob_hash))
     try:
         _keep(path, thumbnail)
     except OSError as error:

@@ -1,0 +1,18 @@
+from collections.abc import Iterator
+
+import pytest
+from pytest_django import Settings
+
+from tests.support.blob_server import BlobServer, serve_blobs
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Settings) -> None:
+    """Hash passwords cheaply: most tests of the admin sign somebody in."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def blob_server() -> Iterator[BlobServer]:
+    with serve_blobs() as server:
+        yield server
