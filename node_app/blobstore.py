@@ -23,7 +23,6 @@ from typing import Final, Protocol, Self, cast
 from node_app.blobindex import BlobIndex, BlobRecord, Totals
 from node_app.disk import (
     FILE_MODE,
-    FOLDER_MODE,
     fsync_folder,
     make_folder_durable,
     positioned_read,
@@ -175,7 +174,7 @@ class BlobStore(ABC):
         self._temporary = folder / "tmp"
         self._index = index
         self._locks = tuple(threading.Lock() for _ in range(LOCK_STRIPES))
-        self._temporary.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        make_folder_durable(self._temporary)
         for leftover in self._temporary.iterdir():
             # Nobody was told that these bytes are safe: the process ended before it could.
             leftover.unlink()
@@ -203,7 +202,8 @@ class BlobStore(ABC):
             elif not found:
                 self._place(writer, digests.md5)
             if self._index.get(digests.md5) is None:
-                self._put_record(_record(digests, name, content_type), was_there=found)
+                known = (digests.md5, digests.sha256, digests.size, name, content_type)
+                self._put_record(BlobRecord(*known, stored_at=time.time()), was_there=found)
         return found
 
     def verify(self, blob_hash: str, sha256: str) -> bool:
@@ -372,8 +372,8 @@ class LocalBlobStore(BlobStore):
         path = self.path(blob_hash)
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        fsync_folder(path.parent)
-        fsync_folder(path.parent.parent)
+        for folder in path.parents[:3]:
+            fsync_folder(folder)
 
     def _remove(self, blob_hash: str) -> None:
         path = self.path(blob_hash)
@@ -394,10 +394,4 @@ def _same_bytes(reader: BlobReader, writer: BlobWriter) -> bool:
     return all(
         reader.read_at(offset, CHUNK_BYTES) == writer.read_at(offset, CHUNK_BYTES)
         for offset in range(0, reader.size, CHUNK_BYTES)
-    )
-
-
-def _record(digests: Digests, name: str, content_type: str) -> BlobRecord:
-    return BlobRecord(
-        digests.md5, digests.sha256, digests.size, name, content_type, stored_at=time.time()
     )

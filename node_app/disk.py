@@ -42,7 +42,8 @@ def make_folder_durable(path: Path) -> None:
     """Make `path` and its missing parents so that a power cut cannot take them back."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
-        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(FOLDER_MODE)
         try:
             fsync_folder(folder.parent)
         except OSError:
