@@ -13,6 +13,7 @@ from master_app.selectors import ClusterSummary
 from master_app.wording import copies, human_size, length_of_time
 
 FIRST_NODE_PORT = 8001
+NEARLY_FULL_PERCENT = 90
 
 
 class Tone(enum.StrEnum):
@@ -42,6 +43,10 @@ class NodeCard:
     fill_percent: int | None
     silence: str
     takes_uploads: bool
+
+    @property
+    def is_nearly_full(self) -> bool:
+        return self.fill_percent is not None and self.fill_percent >= NEARLY_FULL_PERCENT
 
 
 def node_cards(nodes: Sequence[Node], now: datetime | None = None) -> list[NodeCard]:
@@ -90,11 +95,16 @@ def headline(summary: ClusterSummary, now: datetime | None = None) -> Headline:
 
 
 def holdings(summary: ClusterSummary) -> str:
-    """Return what the cluster holds, as "134 files, 1.2 GB, 2 copies of each."."""
+    """Return what the cluster holds, as "134 files, 1.2 GB, 2 copies of each.".
+
+    While a node is silent nobody knows how many copies are left, so none are promised.
+    """
     if not summary.file_count:
         return "Nothing is stored yet."
     files = f"{summary.file_count:,} {'file' if summary.file_count == 1 else 'files'}"
     size = human_size(summary.logical_bytes)
+    if not summary.is_healthy:
+        return f"{files}, {size}."
     wanted = summary.blob_count * summary.replication_factor
     if summary.replica_count < wanted:
         return f"{files}, {size}, {copies(wanted - summary.replica_count)} still to be made."

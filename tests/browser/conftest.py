@@ -21,6 +21,7 @@ from tests.browser.fake_node import FakeNode, MasterAccess
 PROJECT = Path(__file__).resolve().parents[2]
 SECRET = "a secret of this cluster alone, long enough to sign with"
 START_SECONDS = 30
+POLL_SECONDS = 0.05
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox",
@@ -31,6 +32,8 @@ CHROMIUM_ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# The browser's words and htmx's.
+REPORTS_OF_FAILED_REQUESTS = ("Failed to load resource", "Response Status Error Code")
 MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 
 
@@ -66,7 +69,7 @@ class Visit:
     def hear(self, message: ConsoleMessage) -> None:
         if message.type not in {"error", "warning"}:
             return
-        if not (self.failures_expected and "Failed to load resource" in message.text):
+        if not (self.failures_expected and message.text.startswith(REPORTS_OF_FAILED_REQUESTS)):
             self.console.append(message.text)
 
     def watch(self, request: Request) -> None:
@@ -134,8 +137,7 @@ def _wait_until_it_serves(master: Master, process: subprocess.Popen[bytes], log:
                 if http.get(f"{master.url}/health", timeout=5).ok:
                     return
             except requests.ConnectionError:
-                process_may_still_start = 0.05
-                time.sleep(process_may_still_start)
+                time.sleep(POLL_SECONDS)
     pytest.fail(f"The master did not start:\n{log.read_text()}")
 
 

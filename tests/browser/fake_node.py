@@ -204,6 +204,7 @@ def _handler_of(node: FakeNode) -> type[BaseHTTPRequestHandler]:
             _, options = parse_options_header(self.headers["Content-Type"])
             part = MultipartParser(io.BytesIO(body), options["boundary"]).get("file")
             upload = Upload(part.filename, part.content_type, part.raw)
+            part.close()
             known = node.blob(upload.hash) is not None
             node.uploads.append(upload)
             node.register(upload)
@@ -214,6 +215,7 @@ def _handler_of(node: FakeNode) -> type[BaseHTTPRequestHandler]:
                     "hash": upload.hash,
                     "message": "File Upload Successful",
                     "size": len(upload.content),
+                    "sha256": hashlib.sha256(upload.content).hexdigest(),
                     "replicas": [node.node_id],
                     "registered": True,
                     "deduplicated": known,

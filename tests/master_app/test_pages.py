@@ -108,6 +108,14 @@ def test_enough_nodes_beside_a_silent_one_keep_the_number_of_copies(client: Clie
     assert headline(client) == "Node 8003 has been silent for 60 min; uploads go on with 2 copies."
 
 
+def test_no_copies_are_promised_while_a_node_is_silent(client: Client) -> None:
+    add_node("8001")
+    add_node("8002", silent_seconds=12)
+    add_file("a.txt")
+    html = client.get("/fragments/cluster").content.decode().replace("\xa0", " ")
+    assert ">1 file, 5 bytes.<" in html
+
+
 def test_several_silent_nodes_are_named_together(client: Client) -> None:
     add_node("8001")
     add_node("8002", silent_seconds=30)
@@ -160,7 +168,7 @@ def test_a_node_card_tells_state_fill_level_and_last_heartbeat(client: Client) -
 
 def test_a_node_on_an_object_store_has_no_fill_level(client: Client) -> None:
     add_node("8001", capacity_bytes=None, free_bytes=None)
-    assert "<meter" not in client.get("/fragments/cluster").content.decode()
+    assert 'role="meter"' not in client.get("/fragments/cluster").content.decode()
 
 
 def test_an_empty_cluster_invites_to_drop_the_first_file(client: Client) -> None:

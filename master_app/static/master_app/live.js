@@ -4,8 +4,12 @@
 const failedPictures = new Set();
 
 export function startLiveFragments() {
-  prepare(document);
   document.addEventListener("error", replaceFailedPicture, true);
+  // A picture may have failed before this module was there to hear of it.
+  for (const picture of document.querySelectorAll(".file-picture img")) {
+    if (picture.complete && picture.naturalWidth === 0) failedPictures.add(picture.getAttribute("src"));
+  }
+  prepare(document);
   window.htmx.defineExtension("morph", {
     handleSwap(swapStyle, target, fragment) {
       if (swapStyle !== "morph") return false;
@@ -70,8 +74,6 @@ function prepare(root) {
     time.title = label + new Date(time.dateTime).toLocaleString();
   }
   for (const picture of root.querySelectorAll(".file-picture img")) {
-    // A picture may have failed before this module was there to hear of it.
-    if (picture.complete && picture.naturalWidth === 0) failedPictures.add(picture.getAttribute("src"));
     if (failedPictures.has(picture.getAttribute("src"))) replaceWithIcon(picture);
   }
 }
@@ -95,7 +97,7 @@ function skipWhileHidden(event) {
 }
 
 function showWhetherOnline(event) {
-  document.getElementById("offline").hidden = event.detail.successful;
+  document.getElementById("offline").hidden = event.detail.successful === true;
 }
 
 // The sentence changes with every second of a node's silence; only a change of state is spoken.
