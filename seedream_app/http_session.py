@@ -6,7 +6,7 @@ from typing import Final
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as UrllibTimeoutError
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -29,7 +29,9 @@ def build_session(adapter: HTTPAdapter | None = None) -> requests.Session:
 
 def is_timeout(error: BaseException) -> bool:
     """Tell whether a time limit is what lies under `error`; `requests` hides some of them."""
-    if isinstance(error, requests.Timeout | UrllibTimeoutError | TimeoutError):
+    # urllib3 derives a refused connection from a timed-out one.
+    is_refusal = isinstance(error, NewConnectionError)
+    if isinstance(error, requests.Timeout | UrllibTimeoutError | TimeoutError) and not is_refusal:
         return True
     inner = next((part for part in error.args if isinstance(part, BaseException)), None)
     cause = inner or error.__cause__ or error.__context__

@@ -20,6 +20,8 @@ SHORTEST_SIDE: Final = 64
 MAX_ASPECT: Final = 16
 DEFAULT_SIZE: Final = "1K"
 MAX_LINES: Final = 5
+# More than the lines can show; measuring thousands takes seconds.
+MAX_CHARACTERS: Final = 400
 
 _SIDES_OF_WORDS: Final = {"1K": 1024, "2K": 2048, "3K": 2048, "4K": 2048}
 _SHAPE_PATTERN: Final = re.compile(r"(square|portrait|landscape)(?:_hd|_(\d{1,2})_(\d{1,2}))?")
@@ -91,7 +93,7 @@ def draw_placeholder(
     for position, reference in enumerate(references):
         picture = _card(picture, reference, position, len(references))
     picture = _shade_below(picture)
-    _write(picture, prompt)
+    _write(picture, prompt[:MAX_CHARACTERS])
     return _png(picture, prompt)
 
 
