@@ -7,6 +7,7 @@
 import logging
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -43,6 +44,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         response = _response(status.HTTP_503_SERVICE_UNAVAILABLE, detail, "database_unavailable")
         response["Retry-After"] = "2"
         return response
+    if isinstance(error, RequestDataTooBig):
+        detail = "The body is too large for this address."
+        return _response(status.HTTP_413_REQUEST_ENTITY_TOO_LARGE, detail, "too_large")
     answer = framework_handler(error, context)
     if answer is None:
         return None

@@ -24,9 +24,11 @@ def configuration(env: Env) -> dict[str, Any]:
         "loggers": {
             # A 4xx is the client's mistake and is said to the client.
             "django.request": {"level": "ERROR"},
+            "django.security": {"level": "CRITICAL"},
             # gunicorn gives its handlers to its workers, and they have to be these.
             "gunicorn.error": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
-            "uvicorn.error": {"level": "WARNING"},
+            # uvicorn warns of what clients send. Its worker takes it off the root's handlers.
+            "uvicorn.error": {"level": "ERROR", "propagate": True},
             "asyncio": {"level": "WARNING"},
         },
     }

@@ -37,10 +37,15 @@ class FileNameField(serializers.CharField):
 
 
 class TokenField(serializers.RegexField):
-    """Text that matches a pattern as a whole, with nothing trimmed off before."""
+    """Text that matches a pattern as a whole: nothing is trimmed off before, no number passes."""
 
     def __init__(self, pattern: re.Pattern[str], **options: Any) -> None:
         super().__init__(rf"^(?:{pattern.pattern})\Z", trim_whitespace=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
 
 
 class SizeField(serializers.IntegerField):
