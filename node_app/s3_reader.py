@@ -40,6 +40,8 @@ class S3Reader:
     def __init__(self, file: S3File, storage: S3Storage) -> None:
         self.size: int = file.size
         self._object: Any = file.obj
+        # Kept here, because boto3 forgets an object's attributes with each request.
+        self._etag: str = file.obj.e_tag
         parameters = storage.get_object_parameters(file.name)
         # Keys of customers' own encryption are among them.
         allowed = S3Transfer.ALLOWED_DOWNLOAD_ARGS
@@ -70,7 +72,7 @@ class S3Reader:
     def _fetch(self, start: int, stop: int) -> bytes:
         # The condition keeps the bytes of two objects apart when one replaces the other meanwhile.
         answer = self._object.get(
-            Range=f"bytes={start}-{stop - 1}", IfMatch=self._object.e_tag, **self._parameters
+            Range=f"bytes={start}-{stop - 1}", IfMatch=self._etag, **self._parameters
         )
         if answer.get("ContentRange") != f"bytes {start}-{stop - 1}/{self.size}":
             answer["Body"].close()
