@@ -187,20 +187,21 @@ def fill_level(node: Node) -> SafeString:
             '<span class="md-muted">{} in blobs, no limit</span>', size(node.used_bytes)
         )
     capacity, free = node.capacity_bytes, node.free_bytes
-    blobs = min(node.used_bytes, capacity)
-    other = max(capacity - free - blobs, 0)
-    percent = 100 * (capacity - free) / capacity
+    taken = max(capacity - free, 0)
+    # Blobs whose blocks the disk has not counted yet do not make the bar longer than it is full.
+    blobs = min(node.used_bytes, taken)
+    percent = 100 * taken / capacity
     tone = "bad" if percent >= FULL_PERCENT else "warning" if percent >= TIGHT_PERCENT else "good"
     return format_html(
-        '<span class="md-fill" title="{}"><span class="md-bar" role="img" aria-label="{}">'
-        '<i class="md-bar-blobs" style="width:{}%"></i><i class="md-bar-other md-bar-{}"'
+        '<span class="md-fill md-fill-{}" title="{}"><span class="md-bar" role="img"'
+        ' aria-label="{}"><i class="md-bar-blobs" style="width:{}%"></i><i class="md-bar-other"'
         ' style="width:{}%"></i></span><span class="md-number">{}%</span></span>',
-        f"{human_size(blobs)} blobs, {human_size(other)} other data, "
+        tone,
+        f"{human_size(blobs)} blobs, {human_size(taken - blobs)} other data, "
         f"{human_size(free)} free of {human_size(capacity)}",
         f"{percent:.0f} % full",
         f"{100 * blobs / capacity:.2f}",
-        tone,
-        f"{100 * other / capacity:.2f}",
+        f"{100 * (taken - blobs) / capacity:.2f}",
         f"{percent:.0f}",
     )
 

@@ -212,6 +212,17 @@ def test_nodes_show_state_fill_level_and_last_heartbeat(
     assert "30 GB blobs, 10 GB other data, 60 GB free of 100 GB" in html
 
 
+@pytest.mark.parametrize(
+    ("free", "tone"), [(50 * GIB, "good"), (10 * GIB, "warning"), (2 * GIB, "bad"), (0, "bad")]
+)
+def test_a_disk_that_fills_up_stands_out(admin_client: Client, free: int, tone: str) -> None:
+    add_node("8001", free_bytes=free, used_bytes=90 * GIB)
+    html = admin_client.get(NODES).content.decode()
+    assert f"md-fill-{tone}" in html
+    widths = [float(width) for width in re.findall(r'style="width:([\d.]+)%"', html)]
+    assert sum(widths) == pytest.approx(100 - free / GIB)
+
+
 def test_a_node_without_a_size_of_its_own_has_no_fill_level(admin_client: Client) -> None:
     add_node("s3", capacity_bytes=None, free_bytes=None)
     (row,) = rows(admin_client, NODES)
