@@ -252,7 +252,7 @@ def test_only_real_hashes_reach_the_file_system(
 
 
 @pytest.mark.django_db
-def test_a_thumbnail_takes_no_writes(client: Client) -> None:
-    response = client.post(f"/thumbnails/{'0' * 32}")
+def test_a_thumbnail_takes_no_writes() -> None:
+    response = Client(enforce_csrf_checks=True).post(f"/thumbnails/{'0' * 32}")
     assert response.status_code == 405
     assert "GET" in response["Allow"]
