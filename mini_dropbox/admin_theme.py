@@ -88,23 +88,6 @@ UNFOLD: Final[dict[str, Any]] = {
                 ],
             },
             {
-                "title": "Seedream",
-                "items": [
-                    _page(
-                        "Generated images",
-                        "imagesmode",
-                        "admin:seedream_app_generatedimage_changelist",
-                        "seedream_app.view_generatedimage",
-                    ),
-                    _page(
-                        "Generations",
-                        "auto_awesome",
-                        "admin:seedream_app_generationjob_changelist",
-                        "seedream_app.view_generationjob",
-                    ),
-                ],
-            },
-            {
                 "title": "People",
                 "items": [
                     _page("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
