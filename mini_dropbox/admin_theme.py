@@ -80,6 +80,23 @@ UNFOLD: Final[dict[str, Any]] = {
                 ],
             },
             {
+                "title": "Image generation",
+                "items": [
+                    _page(
+                        "Generated images",
+                        "image",
+                        "admin:seedream_app_generatedimage_changelist",
+                        "seedream_app.view_generatedimage",
+                    ),
+                    _page(
+                        "Generations",
+                        "auto_awesome",
+                        "admin:seedream_app_generationjob_changelist",
+                        "seedream_app.view_generationjob",
+                    ),
+                ],
+            },
+            {
                 "title": "Cluster",
                 "items": [
                     _page(
