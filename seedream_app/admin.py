@@ -1,5 +1,7 @@
 """Generations and their images in the admin site, to browse."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -43,22 +45,31 @@ class GenerationJobAdmin(SystemOwnedAdmin):
     fieldsets = (
         (None, {"fields": ("downloads", "prompt", "status_badge", "size", "reference_count")}),
         ("Provider", {"fields": ("provider", "model", "provider_task_id")}),
-        ("Failure", {"fields": ("error_message", "error_code", "provider_error_code", "missing")}),
         ("Times", {"fields": ("created_at", "started_at", "finished_at", "took", "lease_until")}),
+    )
+    failure_fieldset = (
+        "Failure",
+        {"fields": ("error_message", "error_code", "provider_error_code", "missing")},
     )
     readonly_fields = ("downloads", "status_badge", "took", "missing")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[GenerationJob]:
         return selectors.jobs_with_images()
 
+    def get_fieldsets(self, request: HttpRequest, obj: GenerationJob | None = None) -> Any:
+        has_failure = obj is not None and (obj.error_code or obj.item_errors)
+        head, *rest = self.fieldsets
+        return (head, self.failure_fieldset, *rest) if has_failure else self.fieldsets
+
     @admin.display(description="Images")
     def pictures(self, job: GenerationJob) -> SafeString:
         shown = [(display.picture(image.file),) for image in job.images.all()]
-        return format_html_join(" ", "{}", shown) or display.NOTHING
+        return _row(format_html_join("", "{}", shown)) if shown else display.NOTHING
 
     @admin.display(description="Images")
     def downloads(self, job: GenerationJob) -> SafeString:
-        return format_html_join("", "{}", [(_linked(image),) for image in job.images.all()])
+        shown = [(_linked(image),) for image in job.images.all()]
+        return _row(format_html_join("", "{}", shown)) if shown else display.NOTHING
 
     @admin.display(description="Prompt", ordering="prompt")
     def prompt_start(self, job: GenerationJob) -> SafeString:
@@ -154,11 +165,15 @@ def _prompt(job: GenerationJob) -> SafeString:
     return format_html('<span class="md-name" title="{}">{}</span>', job.prompt, shown)
 
 
+def _row(content: SafeString) -> SafeString:
+    return format_html('<span style="display:flex;flex-wrap:wrap;gap:8px">{}</span>', content)
+
+
 def _linked(image: GeneratedImage) -> SafeString:
     """Show an image large, with what downloads it."""
     thumbnail = thumbnail_url(image.file)
     return format_html(
-        '<img src="{}" alt="{}" style="max-width:20rem;border-radius:8px">{}',
+        '<span><img src="{}" alt="{}" style="max-width:20rem;border-radius:8px">{}</span>',
         thumbnail or "",
         Truncator(image.job.prompt).chars(PROMPT_CHARACTERS),
         display.download_link(image.file),

@@ -59,6 +59,7 @@ class GenerationJob(models.Model):
     )
 
     class Meta:
+        verbose_name = "generation"
         ordering = ("-created_at", "job_id")
         indexes = (models.Index(F("created_at").desc(), name="generation_newest"),)
         constraints = (

@@ -20,7 +20,7 @@ def watch_jobs(stopping: Event) -> None:
         try:
             resumed = services.generation_resume_pending()
             if resumed:
-                logger.info("Took up %d image generations that were left unfinished.", resumed)
+                logger.info("Unfinished image generations taken up: %d", resumed)
         except DatabaseError as error:
             logger.error("Unfinished image generations cannot be looked up: %s", error)  # noqa: TRY400  The next look may do.
         finally:

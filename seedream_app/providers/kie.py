@@ -39,6 +39,9 @@ DEFAULT_UPLOAD_URL: Final = "https://kieai.redpandaai.co"
 DEFAULT_MODEL: Final = "bytedance/seedream-v4-text-to-image"
 UPLOAD_PATH: Final = "mini-dropbox"
 READ_SECONDS: Final = 60.0
+# Whoever asks how a task does holds its job for as long as the answer may take: a restart waits
+# that long before it takes the job up.
+POLL_READ_SECONDS: Final = 10.0
 
 RESOLUTIONS: Final = ("1K", "2K", "4K")
 SHAPES: Final = (
@@ -111,11 +114,13 @@ class KieProvider(Provider):
         base_url = base_url or DEFAULT_BASE_URL
         self._model = model or DEFAULT_MODEL
         self._times = poll_times or PollTimes()
-        self._client, self._uploads = (
-            ProviderClient(
-                provider=self.name, base_url=url, api_key=api_key, read_seconds=read_seconds
+        self._client, self._uploads, self._polls = (
+            ProviderClient(provider=self.name, base_url=url, api_key=api_key, read_seconds=seconds)
+            for url, seconds in (
+                (base_url, read_seconds),
+                (upload_url, read_seconds),
+                (base_url, min(read_seconds, POLL_READ_SECONDS)),
             )
-            for url in (base_url, upload_url)
         )
         self.trusted_origins = frozenset({origin(base_url)})
         # Two references to upload, and the task to create.
@@ -155,7 +160,7 @@ class KieProvider(Provider):
         deadline = submitted_at + timedelta(seconds=self._times.total)
         wait = self._times.first
         while True:
-            before_poll(wait + self._client.call_seconds)
+            before_poll(wait + self._polls.call_seconds)
             time.sleep(wait)
             trouble: GenerationError | None = None
             try:
@@ -197,9 +202,7 @@ class KieProvider(Provider):
 
     def _poll(self, task: Task) -> Outcome | None:
         """Return how `task` ended, None while it goes on."""
-        answer = self._client.call(
-            "GET", "/api/v1/jobs/recordInfo", params={"taskId": task.task_id}
-        )
+        answer = self._polls.call("GET", "/api/v1/jobs/recordInfo", params={"taskId": task.task_id})
         data = answer.body.get("data")
         # The state is the task's; the code may be that of something the gateway did around it.
         state = data.get("state") if isinstance(data, dict) else None

@@ -239,7 +239,7 @@ def test_the_command_says_how_many_it_took_up(
 ) -> None:
     abandoned_job(task_id="task-1")
     call_command("resume_generation_jobs")
-    assert "1 unfinished" in capsys.readouterr().out
+    assert "taken up: 1" in capsys.readouterr().out
 
 
 def test_the_watch_ends_when_it_is_told_to() -> None:

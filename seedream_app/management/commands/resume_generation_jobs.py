@@ -14,4 +14,4 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         resumed = services.generation_resume_pending()
-        self.stdout.write(f"{resumed} unfinished image generations taken up.")
+        self.stdout.write(f"Unfinished image generations taken up: {resumed}")
