@@ -34,7 +34,10 @@ Statement = tuple[str, Sequence[Any]]
 
 
 class NodeDatabase:
-    """One file, one writing thread, one reading connection. Errors are sqlite3's own."""
+    """One file, one writing thread, one reading connection. Errors are sqlite3's own.
+
+    What is committed together fails together: an error reaches every writer of its group.
+    """
 
     def __init__(self, path: Path) -> None:
         self._writes: queue.SimpleQueue[tuple[Statement, Future[None]] | None] = queue.SimpleQueue()
@@ -92,9 +95,10 @@ class NodeDatabase:
             for (sql, parameters), _ in group:
                 self._writer.execute(sql, parameters)
             self._writer.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001  All have waiters, and the thread must go on.
             if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):
+                    self._writer.execute("ROLLBACK")
             for _, future in group:
                 future.set_exception(error)
         else:
