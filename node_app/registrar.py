@@ -73,9 +73,13 @@ class Registrar:
                 group.append(self._waiting.get_nowait())
             try:
                 await self._deliver(group)
-            except BaseException:
+            except asyncio.CancelledError:
                 await asyncio.shield(self._put_off(group))
                 raise
+            except Exception:
+                # Whoever comes next must still be heard.
+                logger.exception("Registrations failed and are put off")
+                await self._put_off(group)
 
     async def _deliver(self, group: list[_Waiting]) -> None:
         if not self._master_is_there:
@@ -105,7 +109,8 @@ class Registrar:
         except Exception as error:
             logger.exception("The outbox cannot be written")
             for _, future in undone:
-                future.set_exception(error)
+                if not future.done():
+                    future.set_exception(error)
             return
         for _, future in undone:
             if not future.done():

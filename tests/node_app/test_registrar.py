@@ -1,0 +1,251 @@
+"""Telling the master: in groups, through its outages, and what it refuses."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from mini_dropbox.wire import Registration
+from node_app.database import NodeDatabase
+from node_app.errors import HashCollision, MasterError
+from node_app.outbox import Outbox
+from node_app.registrar import MAX_GROUP, Registrar
+from tests.support.registrations import registration
+from tests.support.waiting import eventually
+
+SECONDS = 10
+
+
+class FakeMaster:
+    """Records registrations as the master does, when it is there and lets them through."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[Registration]] = []
+        self.failure: Exception | None = None
+        self.collisions: set[str] = set()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.calls = 0
+
+    @property
+    def recorded(self) -> list[Registration]:
+        return [entry for group in self.groups for entry in group]
+
+    async def register(self, registrations: Sequence[Registration]) -> list[str]:
+        self.calls += 1
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.groups.append(list(registrations))
+        return [
+            "hash_collision" if entry.hash in self.collisions else "registered"
+            for entry in registrations
+        ]
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    database = NodeDatabase(tmp_path / "node.sqlite3")
+    yield Outbox(database)
+    database.close()
+
+
+@pytest.fixture
+async def master() -> FakeMaster:
+    return FakeMaster()
+
+
+@pytest.fixture
+async def registrar(master: FakeMaster, outbox: Outbox) -> AsyncIterator[Registrar]:
+    started = Registrar(master, outbox, asyncio.to_thread)  # type: ignore[arg-type]
+    started.start()
+    yield started
+    await started.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    await asyncio.to_thread(eventually, condition, SECONDS)
+
+
+async def register_all(registrar: Registrar, numbers: Sequence[int]) -> list[bool]:
+    async with asyncio.timeout(SECONDS):
+        return await asyncio.gather(*(registrar.register(registration(n)) for n in numbers))
+
+
+async def test_a_registration_is_true_once_the_master_has_it(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox
+) -> None:
+    assert await registrar.register(registration(1)) is True
+
+    assert master.groups == [[registration(1)]]
+    assert len(outbox) == 0
+
+
+async def test_what_gathers_while_a_group_is_under_way_goes_together(
+    registrar: Registrar, master: FakeMaster
+) -> None:
+    master.gate.clear()
+    first = asyncio.create_task(registrar.register(registration(0)))
+    await until(lambda: master.calls == 1)
+    rest = asyncio.create_task(register_all(registrar, range(1, 41)))
+    await until(lambda: registrar._waiting.qsize() == 40)
+
+    master.gate.set()
+
+    assert await first
+    assert all(await rest)
+    assert [len(group) for group in master.groups] == [1, 40]
+    assert master.recorded == [registration(number) for number in range(41)]
+
+
+async def test_a_group_is_bounded(registrar: Registrar, master: FakeMaster) -> None:
+    await register_all(registrar, range(MAX_GROUP + 1))
+
+    assert [len(group) for group in master.groups] == [MAX_GROUP, 1]
+
+
+async def test_while_the_master_is_away_registrations_are_put_off(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox
+) -> None:
+    master.failure = MasterError("POST: refused")
+
+    assert await register_all(registrar, [1]) == [False]
+    assert await register_all(registrar, [2, 3]) == [False, False]
+
+    assert outbox.oldest()[0] == [registration(1), registration(2), registration(3)]
+    # Once it has failed it is not asked again before it answers a heartbeat.
+    assert master.calls == 1
+
+
+async def test_a_heartbeat_without_an_answer_puts_registrations_off_at_once(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox
+) -> None:
+    registrar.master_failed()
+
+    assert await registrar.register(registration(1)) is False
+
+    assert master.calls == 0
+    assert len(outbox) == 1
+
+
+async def test_when_the_master_is_back_it_gets_what_was_put_off(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox
+) -> None:
+    registrar.master_failed()
+    await register_all(registrar, range(1200))
+
+    registrar.master_answered()
+    await until(lambda: len(outbox) == 0)
+
+    assert master.recorded == [registration(number) for number in range(1200)]
+    assert await registrar.register(registration(5000)) is True
+
+
+async def test_an_outage_while_the_outbox_is_emptied_loses_nothing(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox
+) -> None:
+    registrar.master_failed()
+    await register_all(registrar, range(3))
+    master.failure = MasterError("POST: refused")
+    registrar.master_answered()
+    await until(lambda: master.calls == 1)
+    await until(lambda: not registrar._master_is_there)
+    assert len(outbox) == 3
+
+    master.failure = None
+    registrar.master_answered()
+
+    await until(lambda: len(outbox) == 0)
+    assert master.recorded == [registration(number) for number in range(3)]
+
+
+async def test_a_collision_reaches_the_upload_that_has_it_and_no_other(
+    registrar: Registrar, master: FakeMaster
+) -> None:
+    master.collisions = {registration(2).hash}
+    uploads = [registrar.register(registration(number)) for number in (1, 2, 3)]
+
+    results = await asyncio.gather(*uploads, return_exceptions=True)
+
+    assert results[0] is results[2] is True
+    assert isinstance(results[1], HashCollision)
+
+
+async def test_a_collision_found_late_does_not_hold_up_the_outbox(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox
+) -> None:
+    registrar.master_failed()
+    await register_all(registrar, [1, 2, 3])
+    master.collisions = {registration(2).hash}
+
+    registrar.master_answered()
+
+    await until(lambda: len(outbox) == 0)
+    assert len(master.recorded) == 3
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("a bug"), KeyError("results")])
+async def test_an_answer_that_nobody_expected_stops_no_registrations(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox, failure: Exception
+) -> None:
+    master.failure = failure
+    assert await register_all(registrar, [1, 2]) == [False, False]
+    assert len(outbox) == 2
+
+    master.failure = None
+    registrar.master_answered()
+
+    await until(lambda: len(outbox) == 0)
+    assert await register_all(registrar, [3]) == [True]
+
+
+async def test_at_the_end_whoever_waits_is_put_off(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox
+) -> None:
+    master.gate.clear()
+    waiting = asyncio.create_task(register_all(registrar, [1]))
+    await until(lambda: master.calls == 1)
+    queued = asyncio.create_task(register_all(registrar, [2, 3]))
+    await until(lambda: registrar._waiting.qsize() == 2)
+
+    await registrar.stop()
+
+    assert await waiting == [False]
+    assert await queued == [False, False]
+    assert len(outbox) == 3
+
+
+async def test_an_upload_that_was_given_up_is_not_put_off(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox
+) -> None:
+    master.gate.clear()
+    first = asyncio.create_task(registrar.register(registration(1)))
+    await until(lambda: master.calls == 1)
+    given_up = asyncio.create_task(registrar.register(registration(2)))
+    await until(lambda: registrar._waiting.qsize() == 1)
+    given_up.cancel()
+    await until(given_up.done)
+    registrar.master_failed()
+
+    master.gate.set()
+
+    assert await first
+    assert await registrar.register(registration(3)) is False
+    assert outbox.oldest()[0] == [registration(3)]
+
+
+async def test_an_outbox_that_cannot_be_written_is_the_uploads_error(
+    master: FakeMaster, tmp_path: Path
+) -> None:
+    database = NodeDatabase(tmp_path / "node.sqlite3")
+    database.write("DROP TABLE outbox", ()).result(SECONDS)
+    registrar = Registrar(master, Outbox(database), asyncio.to_thread)  # type: ignore[arg-type]
+    registrar.start()
+    registrar.master_failed()
+
+    with pytest.raises(Exception, match="no such table"):
+        await registrar.register(registration(1))
+
+    await registrar.stop()
+    database.close()
