@@ -160,7 +160,7 @@ def _names(nodes: Sequence[Node]) -> str:
 
 
 def _start_command(nodes: Sequence[Node]) -> str:
-    """Return the command for a node on a port that no healthy node has: a known one that is down first."""
+    """Return the command for a node that is down, or else for one on the next free port."""
     ports = {node.node_id for node in nodes if node.state is NodeState.HEALTHY}
     down = [node.node_id for node in nodes if node.state is not NodeState.HEALTHY]
     known = [node_id for node_id in down if node_id.isdigit()]

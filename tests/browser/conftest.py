@@ -2,26 +2,32 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from tests.browser.fake_node import FakeNode, MasterAccess
+from tests.support.cluster import PROJECT_DIR, free_ports
+from tests.support.waiting import eventually
 
-PROJECT = Path(__file__).resolve().parents[2]
 SECRET = "a secret of this cluster alone, long enough to sign with"
 START_SECONDS = 30
-POLL_SECONDS = 0.05
+PATIENCE_MILLISECONDS = 15_000
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox",
@@ -91,11 +97,11 @@ def _environment(data_dir: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def migrated_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with an empty database, to copy from."""
+    """Make a data folder with an empty database, to copy from."""
     data_dir = tmp_path_factory.mktemp("migrated")
     subprocess.run(
         [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
-        cwd=PROJECT,
+        cwd=PROJECT_DIR,
         env=_environment(data_dir),
         check=True,
         timeout=60,
@@ -107,38 +113,31 @@ def migrated_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def master(migrated_data: Path, tmp_path: Path) -> Iterator[Master]:
     data_dir = tmp_path / "data"
     shutil.copytree(migrated_data, data_dir)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with (tmp_path / "master.log").open("wb") as log:
+    (port,) = free_ports(1)
+    log_path = tmp_path / "master.log"
+    with log_path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "mini_dropbox.serve", "127.0.0.1", str(port)],
-            cwd=PROJECT,
+            cwd=PROJECT_DIR,
             env=_environment(data_dir),
             stdout=log,
             stderr=subprocess.STDOUT,
         )
     try:
         master = Master(port, data_dir)
-        _wait_until_it_serves(master, process, tmp_path / "master.log")
+        eventually(lambda: _serves(master, process, log_path), START_SECONDS, what="the master")
         yield master
     finally:
         process.terminate()
         process.wait(timeout=15)
 
 
-def _wait_until_it_serves(master: Master, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    with requests.Session() as http:
-        http.trust_env = False
-        while time.monotonic() < deadline:
-            assert process.poll() is None, log.read_text()
-            try:
-                if http.get(f"{master.url}/health", timeout=5).ok:
-                    return
-            except requests.ConnectionError:
-                time.sleep(POLL_SECONDS)
-    pytest.fail(f"The master did not start:\n{log.read_text()}")
+def _serves(master: Master, process: subprocess.Popen[bytes], log: Path) -> bool:
+    assert process.poll() is None, log.read_text()
+    try:
+        return requests.get(f"{master.url}/health", timeout=5).ok
+    except requests.ConnectionError:
+        return False
 
 
 @pytest.fixture
@@ -182,9 +181,19 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser, master: Master) -> Iterator[Visit]:
+    """Open a page, which closes before the master ends."""
+    with visiting(browser) as visit:
+        yield visit
+
+
+@contextmanager
+def visiting(browser: Browser) -> Iterator[Visit]:
+    """Open a page, and hold in the end that it was quiet and asked no stranger for anything."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     visit = Visit(context.new_page())
-    visit.page.set_default_timeout(15_000)
+    visit.page.set_default_timeout(PATIENCE_MILLISECONDS)
+    # The list of files comes anew every 5 s.
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
     visit.page.on("console", visit.hear)
     visit.page.on("pageerror", lambda error: visit.console.append(str(error)))
     visit.page.on("request", visit.watch)
@@ -192,6 +201,8 @@ def visit(browser: Browser, master: Master) -> Iterator[Visit]:
     context.close()
     assert visit.console == []
     strangers = {
-        origin for origin in visit.origins if urlsplit(origin).hostname not in {"127.0.0.1", "localhost"}
+        origin
+        for origin in visit.origins
+        if urlsplit(origin).hostname not in {"127.0.0.1", "localhost"}
     }
     assert strangers == set()

@@ -85,8 +85,7 @@ class FakeNode:
         self.lock = threading.Lock()
         self._master = master
         self._stopped = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        self._server.daemon_threads = True
+        self._server = _Server(self)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._threads = [
             threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True),
@@ -148,96 +147,108 @@ class FakeNode:
                 self._heartbeat()
 
 
-def _handler_of(node: FakeNode) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Server(ThreadingHTTPServer):
+    """The listener of one node."""
 
-        def do_OPTIONS(self) -> None:
-            node.requests.append(f"OPTIONS {self.path}")
-            self._answer(204, b"", "text/plain")
+    daemon_threads = True
 
-        def do_POST(self) -> None:
-            node.requests.append(f"POST {self.path}")
-            with node.lock:
-                node.busy += 1
-                node.most_at_once = max(node.most_at_once, node.busy)
-            try:
-                body = self._read_body()
-            finally:
-                with node.lock:
-                    node.busy -= 1
-            if node.refusal:
-                self._answer_json(
-                    node.refusal.status,
-                    {
-                        "success": False,
-                        "message": node.refusal.message,
-                        "code": node.refusal.code,
-                    },
-                )
-                return
-            if body is not None:
-                self._take(body)
+    def __init__(self, node: FakeNode) -> None:
+        self.node = node
+        super().__init__(("127.0.0.1", 0), _Handler)
 
-        def do_GET(self) -> None:
-            node.requests.append(f"GET {self.path}")
-            blob_hash = parse_qs(urlsplit(self.path).query).get("hash", [""])[0]
-            content = node.blob(blob_hash)
-            self._answer(
-                404 if content is None else 200, content or b"", "application/octet-stream"
-            )
 
-        def _read_body(self) -> bytes | None:
-            """Return the whole body, or None when the client went away in the middle."""
-            left = int(self.headers["Content-Length"])
-            chunks = []
-            while left:
-                chunk = self.rfile.read(min(CHUNK_BYTES, left))
-                if not chunk:
-                    return None
-                chunks.append(chunk)
-                left -= len(chunk)
-                node.open_gate.wait()
-            return b"".join(chunks)
+class _Handler(BaseHTTPRequestHandler):
+    """What a node answers."""
 
-        def _take(self, body: bytes) -> None:
-            _, options = parse_options_header(self.headers["Content-Type"])
-            part = MultipartParser(io.BytesIO(body), options["boundary"]).get("file")
-            upload = Upload(part.filename, part.content_type, part.raw)
-            part.close()
-            known = node.blob(upload.hash) is not None
-            node.uploads.append(upload)
-            node.register(upload)
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    @property
+    def node(self) -> FakeNode:
+        return self.server.node
+
+    def do_OPTIONS(self) -> None:
+        self.node.requests.append(f"OPTIONS {self.path}")
+        self._answer(204, b"", "text/plain")
+
+    def do_POST(self) -> None:
+        self.node.requests.append(f"POST {self.path}")
+        with self.node.lock:
+            self.node.busy += 1
+            self.node.most_at_once = max(self.node.most_at_once, self.node.busy)
+        try:
+            body = self._read_body()
+        finally:
+            with self.node.lock:
+                self.node.busy -= 1
+        if self.node.refusal:
             self._answer_json(
-                200,
+                self.node.refusal.status,
                 {
-                    "success": True,
-                    "hash": upload.hash,
-                    "message": "File Upload Successful",
-                    "size": len(upload.content),
-                    "sha256": hashlib.sha256(upload.content).hexdigest(),
-                    "replicas": [node.node_id],
-                    "registered": True,
-                    "deduplicated": known,
+                    "success": False,
+                    "message": self.node.refusal.message,
+                    "code": self.node.refusal.code,
                 },
             )
+            return
+        if body is not None:
+            self._take(body)
 
-        def _answer_json(self, status: int, body: dict[str, Any]) -> None:
-            self._answer(status, json.dumps(body).encode(), "application/json")
+    def do_GET(self) -> None:
+        self.node.requests.append(f"GET {self.path}")
+        blob_hash = parse_qs(urlsplit(self.path).query).get("hash", [""])[0]
+        content = self.node.blob(blob_hash)
+        self._answer(404 if content is None else 200, content or b"", "application/octet-stream")
 
-        def _answer(self, status: int, body: bytes, content_type: str) -> None:
-            self.send_response(status)
-            origin = self.headers.get("Origin")
-            if origin in node.origins:
-                self.send_header("Access-Control-Allow-Origin", origin)
-                self.send_header("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT")
-                self.send_header("Access-Control-Allow-Headers", "Content-Type")
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def _read_body(self) -> bytes | None:
+        """Return the whole body, or None when the client went away in the middle."""
+        left = int(self.headers["Content-Length"])
+        chunks = []
+        while left:
+            chunk = self.rfile.read(min(CHUNK_BYTES, left))
+            if not chunk:
+                return None
+            chunks.append(chunk)
+            left -= len(chunk)
+            self.node.open_gate.wait()
+        return b"".join(chunks)
 
-        def log_message(self, *_: object) -> None:
-            """Keep pytest's output for failures."""
+    def _take(self, body: bytes) -> None:
+        _, options = parse_options_header(self.headers["Content-Type"])
+        part = MultipartParser(io.BytesIO(body), options["boundary"]).get("file")
+        upload = Upload(part.filename, part.content_type, part.raw)
+        part.close()
+        known = self.node.blob(upload.hash) is not None
+        self.node.uploads.append(upload)
+        self.node.register(upload)
+        self._answer_json(
+            200,
+            {
+                "success": True,
+                "hash": upload.hash,
+                "message": "File Upload Successful",
+                "size": len(upload.content),
+                "sha256": hashlib.sha256(upload.content).hexdigest(),
+                "replicas": [self.node.node_id],
+                "registered": True,
+                "deduplicated": known,
+            },
+        )
 
-    return Handler
+    def _answer_json(self, status: int, body: dict[str, Any]) -> None:
+        self._answer(status, json.dumps(body).encode(), "application/json")
+
+    def _answer(self, status: int, body: bytes, content_type: str) -> None:
+        self.send_response(status)
+        origin = self.headers.get("Origin")
+        if origin in self.node.origins:
+            self.send_header("Access-Control-Allow-Origin", origin)
+            self.send_header("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT")
+            self.send_header("Access-Control-Allow-Headers", "Content-Type")
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep pytest's output for failures."""

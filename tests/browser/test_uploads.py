@@ -120,9 +120,7 @@ def test_a_dropped_folder_brings_the_files_within_it(
     devtools = visit.page.context.new_cdp_session(visit.page)
     data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
-        devtools.send(
-            "Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data}
-        )
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
     expect(visit.page.locator("#uploads-summary")).to_have_text(
         "121 files uploaded", timeout=60_000
     )

@@ -63,7 +63,9 @@ def test_the_first_page_shows_state_upload_files_and_the_image_form(client: Clie
     assert "All 2 nodes are healthy." in html
     assert "1 file, 10 bytes, 2 copies of it." in html.replace("\xa0", " ")
     assert 'data-upload-url="http://127.0.0.1:8001/upload"' in html
-    assert f'href="http://127.0.0.1:8001/retrieve?hash={file.blob.hash}&amp;name=report.pdf"' in html
+    assert (
+        f'href="http://127.0.0.1:8001/retrieve?hash={file.blob.hash}&amp;name=report.pdf"' in html
+    )
     assert f'data-max-upload-bytes="{settings.ENV.max_upload_bytes}"' in html
     assert 'action="/seedream/generate"' in html
     assert response.headers["Cache-Control"].startswith("max-age=0")
@@ -121,17 +123,14 @@ def test_several_silent_nodes_are_named_together(client: Client) -> None:
     add_node("8002", silent_seconds=30)
     add_node("8003", silent_seconds=400_000)
     assert headline(client) == (
-        "Nodes 8002 and 8003 have been silent for 30 s or longer; "
-        "uploads go on with fewer copies."
+        "Nodes 8002 and 8003 have been silent for 30 s or longer; uploads go on with fewer copies."
     )
 
 
 def test_a_node_that_takes_no_files_is_named(client: Client) -> None:
     add_node("8001")
     add_node("8002", writable=False)
-    assert headline(client) == (
-        "Node 8002 takes no new files; uploads go on with fewer copies."
-    )
+    assert headline(client) == ("Node 8002 takes no new files; uploads go on with fewer copies.")
     assert "read-only" in client.get("/").content.decode()
 
 

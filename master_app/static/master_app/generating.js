@@ -91,7 +91,9 @@ function showResult(form, answer) {
   const list = document.getElementById("generated");
   list.prepend(...images.map((image) => resultOf(form, image)));
   if (answer.provider === "placeholder") showLine("generate-notice", NO_KEY);
-  if (images.length === 0) showLine("generate-error", "The provider answered without an image.");
+  const refusals = (answer.errors ?? []).map((error) => error.detail).join(" ");
+  if (refusals) showLine("generate-error", refusals);
+  else if (images.length === 0) showLine("generate-error", "The provider answered without an image.");
   announce(images.length ? "The image is ready." : "");
   refreshFiles();
 }
