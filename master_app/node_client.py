@@ -91,8 +91,14 @@ def _fetch_from(base_url: str, blob_hash: str, max_bytes: int) -> Iterator[bytes
             raise NodeRequestError(f"GET {url}: {response.status_code} for {blob_hash}")
         if int(response.headers.get("Content-Length", 0)) > max_bytes:
             raise TooLarge(f"{blob_hash} has more than {max_bytes} bytes")
+        received = 0
         try:
-            yield from response.iter_content(CHUNK_BYTES)
+            for chunk in response.iter_content(CHUNK_BYTES):
+                # Counted as well as announced: an encoded answer may grow while it is read.
+                received += len(chunk)
+                if received > max_bytes:
+                    raise TooLarge(f"{blob_hash} has more than {max_bytes} bytes")
+                yield chunk
         except requests.RequestException as error:
             raise NodeRequestError(f"GET {url}: broken off, {error}") from error
 

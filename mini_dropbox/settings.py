@@ -65,7 +65,7 @@ if ENV.role is env.Role.MASTER:
     ]
     MIDDLEWARE = [
         "django.middleware.security.SecurityMiddleware",
-        "whitenoise.middleware.WhiteNoiseMiddleware",
+        "mini_dropbox.static_files.StaticFilesMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.middleware.common.CommonMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
@@ -116,6 +116,7 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 WHITENOISE_MAX_AGE = 3600
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -148,7 +149,17 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Mini-Dropbox master",
-    "DESCRIPTION": "Files, blobs and nodes of one Mini-Dropbox cluster.",
+    "DESCRIPTION": (
+        "Files, blobs and nodes of one Mini-Dropbox cluster. Bytes go straight to the nodes, whose "
+        "addresses `/api/v1/nodes/` lists: `POST /upload` with the file in the form field `file`, "
+        "and `GET /retrieve?hash=`."
+    ),
+    "TAGS": [
+        {"name": "Files", "description": "Announce, look up and list files."},
+        {"name": "Images", "description": "Generate images from words."},
+        {"name": "Browse", "description": "Lists to filter, search and page through."},
+        {"name": "Health"},
+    ],
     "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -19,6 +19,7 @@ class GenerateView(APIView):
     parser_classes = (MultiPartParser, FormParser)
 
     @extend_schema(
+        tags=["Images"],
         request={"multipart/form-data": GenerateSerializer},
         responses={
             200: JobSerializer,
@@ -39,7 +40,7 @@ class GenerateView(APIView):
 class JobView(APIView):
     """Looks a generation up."""
 
-    @extend_schema(responses={200: JobSerializer, 404: ErrorSerializer})
+    @extend_schema(tags=["Images"], responses={200: JobSerializer, 404: ErrorSerializer})
     def get(self, request: Request, job_id: UUID) -> Response:
         """Return how far a generation has come, and its images when it has ended."""
         return Response(JobSerializer(selectors.job_by_id(job_id=job_id)).data)

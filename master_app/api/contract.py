@@ -27,6 +27,7 @@ class RegisterView(APIView):
     """Announces a file."""
 
     @extend_schema(
+        tags=["Files"],
         request=RegisterSerializer,
         responses={200: RegisteredSerializer, 400: ErrorSerializer, 409: ErrorSerializer},
     )
@@ -42,6 +43,7 @@ class GetView(APIView):
     """Looks a file up."""
 
     @extend_schema(
+        tags=["Files"],
         parameters=[OpenApiParameter("hash", required=True)],
         responses={200: FileRecordSerializer, 400: ErrorSerializer, 404: ErrorSerializer},
     )
@@ -58,7 +60,7 @@ class GetView(APIView):
 class ListView(APIView):
     """Lists every file."""
 
-    @extend_schema(responses={200: FileRecordSerializer(many=True)})
+    @extend_schema(tags=["Files"], responses={200: FileRecordSerializer(many=True)})
     def get(self, request: Request) -> HttpResponseBase:
         """Return all files as one JSON array, streamed."""
         return StreamingHttpResponse(_json_array(), content_type="application/json")
@@ -77,7 +79,9 @@ class HealthView(APIView):
 
     content_negotiation_class = TextUnlessJsonIsAsked
 
-    @extend_schema(responses={(200, "text/plain"): str, 503: OpenApiResponse(ErrorSerializer)})
+    @extend_schema(
+        tags=["Health"], responses={(200, "text/plain"): str, 503: OpenApiResponse(ErrorSerializer)}
+    )
     def get(self, request: Request) -> HttpResponse | Response:
         """Answer `OK`, or 503 when the database does not answer."""
         if not wants_json(request):

@@ -3,6 +3,7 @@
 import django_filters
 from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import extend_schema
 from rest_framework.filters import SearchFilter
 from rest_framework.pagination import CursorPagination
 from rest_framework.viewsets import ReadOnlyModelViewSet
@@ -64,6 +65,7 @@ class NodeFilter(django_filters.FilterSet):
         fields = ("writable",)
 
 
+@extend_schema(tags=["Browse"])
 class FileViewSet(ReadOnlyModelViewSet[File]):
     """Registered files, newest first; `search` looks in names and finds whole hashes."""
 
@@ -75,6 +77,7 @@ class FileViewSet(ReadOnlyModelViewSet[File]):
     search_fields = ("name", "=blob__hash")
 
 
+@extend_schema(tags=["Browse"])
 class BlobViewSet(ReadOnlyModelViewSet[Blob]):
     """Blobs with their replicas, newest first; `search` finds the start of a hash or SHA-256."""
 
@@ -88,6 +91,7 @@ class BlobViewSet(ReadOnlyModelViewSet[Blob]):
     lookup_value_regex = "[A-Za-z0-9_-]{1,128}"
 
 
+@extend_schema(tags=["Browse"])
 class NodeViewSet(ReadOnlyModelViewSet[Node]):
     """Storage nodes with the state that follows from their heartbeats."""
 
