@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,15 @@ RunBlocking = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Replicas:
-    """Who holds a verified, durable copy, and whether all of them had it before."""
+    """Who holds a verified, durable copy, and whose copy is new."""
 
     node_ids: tuple[str, ...]
-    deduplicated: bool
+    new: tuple[NodeEntry, ...]
+
+    @property
+    def deduplicated(self) -> bool:
+        """Whether every copy was there before."""
+        return not self.new
 
 
 class Replicator:
@@ -54,8 +59,8 @@ class Replicator:
     async def replicate(self, writer: BlobWriter, *, name: str, content_type: str) -> Replicas:
         """Store the upload on as many nodes as there should be copies, the best placed first.
 
-        A node that fails is replaced by the next in line. BelowQuorum, StoreFull or HashCollision
-        leave no new copy of a refused content behind.
+        A node that fails is replaced by the next in line. No new copy of a content that is
+        refused (HashCollision, BelowQuorum, Unavailable, StoreFull, StoreFailed) stays behind.
         """
         digests = writer.digests()
         homes = self._cluster.homes(digests.md5, own_is_writable=self.own_is_writable)
@@ -77,18 +82,27 @@ class Replicator:
                     raise outcome
             collision = next((f for f in failures if isinstance(f, HashCollision)), None)
             if collision is not None:
-                await self._take_back(stored, digests)
+                await self.take_back(_replicas(stored), digests)
                 raise collision
-        self._check_enough(len(stored), failures)
-        node_ids = tuple(sorted(node.node_id for node in stored))
-        return Replicas(node_ids, deduplicated=all(stored.values()))
+        replicas = _replicas(stored)
+        if len(stored) < self._cluster.write_quorum:
+            await self.take_back(replicas, digests)
+            raise self._too_few(len(stored), failures)
+        return replicas
 
     async def take_back(self, replicas: Replicas, digests: Digests) -> None:
-        """Remove the copies of an upload that the master refused."""
-        if not replicas.deduplicated:
-            entries = self._cluster.homes(digests.md5, own_is_writable=True)
-            held = {entry: False for entry in entries if entry.node_id in replicas.node_ids}
-            await self._take_back(held, digests)
+        """Remove the new copies of an upload that is refused.
+
+        Those that were there before stay: an upload that was acknowledged may need them.
+        """
+        for node in replicas.new:
+            try:
+                if node.node_id == self._cluster.node_id:
+                    await self._run(self._store.delete, digests.md5, sha256=digests.sha256)
+                else:
+                    await self._peers.delete(node, digests)
+            except (PeerError, NodeError) as error:
+                logger.warning("A refused copy of %s stays behind: %s", digests.md5, error)
 
     async def _store_on(
         self, node: NodeEntry, writer: BlobWriter, digests: Digests, name: str, content_type: str
@@ -113,27 +127,21 @@ class Replicator:
         for offset in range(0, writer.size, CHUNK_BYTES):
             yield await self._run(writer.read_at, offset, CHUNK_BYTES)
 
-    async def _take_back(self, stored: dict[NodeEntry, bool], digests: Digests) -> None:
-        for node, was_there in stored.items():
-            if was_there:
-                continue
-            try:
-                if node.node_id == self._cluster.node_id:
-                    await self._run(self._store.delete, digests.md5, sha256=digests.sha256)
-                else:
-                    await self._peers.delete(node, digests)
-            except (PeerError, NodeError) as error:
-                logger.warning("A refused copy of %s stays behind: %s", digests.md5, error)
-
-    def _check_enough(self, copies: int, failures: list[Exception]) -> None:
-        quorum = self._cluster.write_quorum
-        if copies >= quorum:
-            return
+    def _too_few(self, copies: int, failures: list[Exception]) -> NodeError:
+        """Return what is wrong: a disk, where that alone keeps the file from being stored."""
         for kind in (StoreFull, StoreFailed):
             failure = next((f for f in failures if isinstance(f, kind)), None)
             if failure is not None and copies == 0:
-                raise failure
-        raise _below_quorum(copies, quorum)
+                return failure
+        return _below_quorum(copies, self._cluster.write_quorum)
+
+
+def _replicas(stored: Mapping[NodeEntry, bool]) -> Replicas:
+    """Return who has stored a copy; the values tell whether it was there before."""
+    return Replicas(
+        node_ids=tuple(sorted(node.node_id for node in stored)),
+        new=tuple(node for node, was_there in stored.items() if not was_there),
+    )
 
 
 def _below_quorum(there: int, quorum: int) -> NodeError:
