@@ -37,7 +37,7 @@ def generate(client: Client, configure: Configure) -> Generate:
 @pytest.fixture
 def with_ark(ark: FakeArk, configure: Configure) -> FakeArk:
     configure(
-        seedream_api_key=API_KEY, seedream_base_url=ark.base_url, seedream_timeout_seconds=1.0
+        seedream_api_key=API_KEY, seedream_base_url=ark.base_url, seedream_timeout_seconds=3.0
     )
     return ark
 

@@ -1,5 +1,6 @@
 """The gateway: tasks, polling, uploads, and errors that come with status 200."""
 
+import dataclasses
 import json
 from datetime import datetime, timedelta
 
@@ -16,12 +17,19 @@ from tests.seedream_app.fakes.pictures import picture
 from tests.seedream_app.fakes.server import FakeServer, Hangup, Reply, Silence
 
 A_CAT = GenerationRequest(prompt="a cat")
-QUICK = PollTimes(first=0.01, longest=0.02, total=0.3)
+QUICK = PollTimes(first=0.01, longest=0.02, total=30)
 
 
 @pytest.fixture
 def provider(kie: FakeKie) -> KieProvider:
-    return KieProvider(api_key=API_KEY, base_url=kie.url, read_seconds=0.5, poll_times=QUICK)
+    return KieProvider(api_key=API_KEY, base_url=kie.url, poll_times=QUICK)
+
+
+@pytest.fixture
+def hasty(kie: FakeKie) -> KieProvider:
+    """Give a provider that soon loses its patience."""
+    times = dataclasses.replace(QUICK, total=0.3)
+    return KieProvider(api_key=API_KEY, base_url=kie.url, read_seconds=0.5, poll_times=times)
 
 
 def collect(provider: KieProvider, task: Task, *, submitted_at: datetime | None = None) -> Outcome:
@@ -98,12 +106,10 @@ def test_the_lease_is_asked_for_before_each_look(kie: FakeKie, provider: KieProv
 
 
 @pytest.mark.parametrize("state", ["waiting", "queuing", "generating", "something new"])
-def test_a_task_that_never_ends_is_a_time_out(
-    kie: FakeKie, provider: KieProvider, state: str
-) -> None:
+def test_a_task_that_never_ends_is_a_time_out(kie: FakeKie, hasty: KieProvider, state: str) -> None:
     kie.states = [state]
     with pytest.raises(errors.ProviderTimeout) as caught:
-        collect(provider, provider.submit(A_CAT))
+        collect(hasty, hasty.submit(A_CAT))
     assert caught.value.status == 504
     assert len(kie.creations) == 1
 
@@ -170,7 +176,6 @@ def test_a_rate_limit_that_stays_is_given_up(kie: FakeKie, provider: KieProvider
 @pytest.mark.parametrize(
     ("behaviour", "kind"),
     [
-        (Silence(), errors.ProviderTimeout),
         (Hangup(), errors.ProviderDown),
         (Reply(body=b"{"), errors.ProviderDown),
         (Reply(status=502, body=b"<html>"), errors.ProviderDown),
@@ -178,16 +183,26 @@ def test_a_rate_limit_that_stays_is_given_up(kie: FakeKie, provider: KieProvider
         (success({}), errors.ProviderDown),
         (Reply(status=302, headers={"Location": "/elsewhere"}), errors.ProviderMisconfigured),
     ],
-    ids=["silence", "dropped", "broken JSON", "bad gateway", "gateway time-out", "no id", "moved"],
+    ids=["dropped", "broken JSON", "bad gateway", "gateway time-out", "no id", "moved"],
 )
 def test_a_creation_without_an_answer_is_never_repeated(
     kie: FakeKie,
     provider: KieProvider,
-    behaviour: Silence | Hangup | Reply,
+    behaviour: Hangup | Reply,
     kind: type[errors.GenerationError],
 ) -> None:
     kie.replies.append(behaviour)
     assert type(refusal_of_submit(provider)) is kind
+    assert len(kie.creations) == 1
+
+
+def test_a_silent_creation_is_a_time_out_and_never_repeated(
+    kie: FakeKie, hasty: KieProvider
+) -> None:
+    kie.replies.append(Silence())
+    refused = refusal_of_submit(hasty)
+    assert isinstance(refused, errors.ProviderTimeout)
+    assert refused.status == 504
     assert len(kie.creations) == 1
 
 
@@ -206,12 +221,12 @@ def test_a_task_goes_on_while_its_state_cannot_be_had(
 
 
 def test_trouble_that_stays_is_reported_when_the_time_is_up(
-    kie: FakeKie, provider: KieProvider
+    kie: FakeKie, hasty: KieProvider
 ) -> None:
-    task = provider.submit(A_CAT)
+    task = hasty.submit(A_CAT)
     kie.replies.extend([error(455, "Maintenance.")] * 1000)
     with pytest.raises(errors.ProviderDown, match="Maintenance"):
-        collect(provider, task)
+        collect(hasty, task)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
         return Subject(PlaceholderProvider(), None)
     if request.param == "kie":
         kie: FakeKie = request.getfixturevalue("kie")
-        times = PollTimes(first=0.01, longest=0.02, total=5)
+        times = PollTimes(first=0.01, longest=0.02, total=30)
         provider = KieProvider(api_key=API_KEY, base_url=kie.url, poll_times=times)
         return Subject(provider, kie)
     ark: FakeArk = request.getfixturevalue("ark")

@@ -254,7 +254,7 @@ def test_the_watch_ends_when_it_is_told_to() -> None:
 def test_the_time_of_a_job_is_measured_from_its_start(
     kie: FakeKie, node: FakeNode, configure: Configure
 ) -> None:
-    times = PollTimes(first=0.01, total=1)
+    times = PollTimes(first=0.01, total=30)
     provider = KieProvider(api_key=API_KEY, base_url=kie.url, poll_times=times)
     job = services.generation_run(prompt="a cat", references={}, provider=provider)
     assert timedelta(0) < job.duration < timedelta(seconds=30)
