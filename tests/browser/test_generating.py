@@ -120,6 +120,16 @@ def test_a_refusal_is_shown_as_its_sentence(visit: Visit, provider: Provider) ->
     expect(visit.page.locator("#generated li")).to_have_count(1)
 
 
+def test_images_that_are_missing_are_explained_beside_those_that_came(
+    visit: Visit, provider: Provider
+) -> None:
+    submit(visit.page, "Two lighthouses")
+    missing = {"detail": "One image was refused as sensitive.", "code": "moderation"}
+    provider.answer(visit.page, 200, {**RESULT, "errors": [missing]})
+    expect(visit.page.locator("#generated li")).to_have_count(1)
+    expect(visit.page.locator("#generate-error")).to_have_text(missing["detail"])
+
+
 def test_an_empty_prompt_is_asked_for_without_a_request(visit: Visit, provider: Provider) -> None:
     submit(visit.page, "   ")
     expect(visit.page.locator("#generate-error")).to_contain_text("Say in a few words")
