@@ -65,7 +65,10 @@ def _upload_to(base_url: str, content: bytes, name: str, content_type: str) -> S
         if response.status_code != 200:
             reason = body.get("message", "no reason given")
             raise NodeRequestError(f"POST {url}: {response.status_code}, {reason}")
-    return StoredBlob(body["hash"], body["sha256"], body["size"], tuple(body["replicas"]))
+    try:
+        return StoredBlob(body["hash"], body["sha256"], body["size"], tuple(body["replicas"]))
+    except (KeyError, TypeError) as error:
+        raise NodeRequestError(f"POST {url}: 200 without {error}") from error
 
 
 def fetch(*, nodes: Sequence[Node], blob_hash: str, max_bytes: int) -> bytes:
