@@ -70,16 +70,16 @@ class Env:
     replication_factor: int
     write_quorum: int
     max_upload_bytes: int
-    cluster_secret: str | None
+    cluster_secret: str | None = field(repr=False)
     heartbeat_seconds: float
     auth: AuthMode
-    secret_key: str | None
+    secret_key: str | None = field(repr=False)
     allowed_hosts: tuple[str, ...]
     debug: bool
     log_level: str
     blob_store: BlobStoreKind
     blob_storage_backend: str
-    blob_storage_options: dict[str, object]
+    blob_storage_options: dict[str, object] = field(repr=False)
     supervised: bool
     seedream_api_key: str | None = field(repr=False)
     seedream_provider: SeedreamProvider | None
@@ -144,6 +144,17 @@ class _Reader:
     def optional_choice(self, name: str, kind: type[E]) -> E | None:
         return self.parsed(name, None, kind, "one of " + ", ".join(kind))
 
+    def json_object(self, name: str) -> dict[str, object]:
+        """Return an object that may hold credentials; a bad one is refused without showing it."""
+        try:
+            parsed = json.loads(self.text(name) or "{}")
+        except (ValueError, RecursionError):
+            parsed = None
+        if not isinstance(parsed, dict):
+            message = f"{PREFIX}{name} is not usable: it takes a JSON object of options."
+            raise ConfigurationError(message)
+        return parsed
+
     def url(self, name: str, default: str | None) -> str | None:
         return self.parsed(name, default, parse_base_url, "an http:// or https:// address")
 
@@ -175,13 +186,6 @@ def _parse_boolean(value: str) -> bool:
     return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
         value.lower()
     ]
-
-
-def _parse_json_object(value: str) -> dict[str, object]:
-    parsed = json.loads(value)
-    if not isinstance(parsed, dict):
-        raise ValueError(value)  # noqa: TRY004  `parsed` turns ValueError into our sentence
-    return parsed
 
 
 def _parse_log_level(value: str) -> str:
@@ -235,12 +239,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
         blob_store=reader.choice("BLOB_STORE", BlobStoreKind.LOCAL, BlobStoreKind),
         blob_storage_backend=reader.text("BLOB_STORAGE_BACKEND")
         or "storages.backends.s3.S3Storage",
-        blob_storage_options=reader.parsed(
-            "BLOB_STORAGE_OPTIONS",
-            {},
-            _parse_json_object,
-            "a JSON object of options of the back end",
-        ),
+        blob_storage_options=reader.json_object("BLOB_STORAGE_OPTIONS"),
         supervised=reader.parsed("SUPERVISED", False, _parse_boolean, "true or false"),
         seedream_api_key=reader.secret("SEEDREAM_API_KEY"),
         seedream_provider=reader.optional_choice("SEEDREAM_PROVIDER", SeedreamProvider),
@@ -254,6 +253,11 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
 def put(name: str, value: str, environ: MutableMapping[str, str] = os.environ) -> None:
     """Set one setting for this process and the children that it starts."""
     environ[PREFIX + name] = value
+
+
+def is_set(name: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether the environment says anything of a setting."""
+    return _Reader(environ).text(name) is not None
 
 
 def child_environment(**settings: str) -> dict[str, str]:

@@ -11,15 +11,23 @@ def read_or_create(path: Path, *, create_bytes: int = 32) -> tuple[str, bool]:
     """Return the secret kept at `path` and whether this call made it.
 
     Several processes may start at once: the file appears whole, under one of their secrets.
+    ConfigurationError when the folder cannot be used.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        try:
-            return path.read_text(encoding="ascii").strip(), False
-        except FileNotFoundError:
-            value = secrets.token_urlsafe(create_bytes)
-            if _create(path, value):
-                return value, True
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                return path.read_text(encoding="ascii").strip(), False
+            except FileNotFoundError:
+                value = secrets.token_urlsafe(create_bytes)
+                if _create(path, value):
+                    return value, True
+    except OSError as error:
+        message = (
+            f"{path} is not usable ({error.strerror}): let MINI_DROPBOX_DATA_DIR or --data-dir "
+            "name a folder that can be written."
+        )
+        raise ConfigurationError(message) from error
 
 
 def _create(path: Path, value: str) -> bool:

@@ -132,3 +132,7 @@ class PeerError(Exception):
 
 class MasterError(Exception):
     """The master did not do what it was asked; the text names host, method and what it said."""
+
+
+class MasterRefused(MasterError):
+    """The master answered, and said no."""

@@ -17,7 +17,7 @@ from mini_dropbox.wire import (
     WireError,
 )
 from node_app import http_client
-from node_app.errors import MasterError
+from node_app.errors import MasterError, MasterRefused
 
 ANSWER_SECONDS: Final = 3.0
 
@@ -53,13 +53,13 @@ class MasterClient:
         if status == 404:
             return None
         if status != 200:
-            raise MasterError(f"GET /get: {status} {body.get('detail', '')}")
+            raise MasterRefused(f"GET /get: {status} {body.get('detail', '')}")
         return [str(node_id) for node_id in body.get("replicas", [])]
 
     async def _post(self, path: str, message: dict[str, Any]) -> dict[str, Any]:
         status, body = await self._request("POST", path, json.dumps(message).encode())
         if status != 200:
-            raise MasterError(f"POST {path}: {status} {body.get('detail', '')}")
+            raise MasterRefused(f"POST {path}: {status} {body.get('detail', '')}")
         return body
 
     async def _request(self, method: str, path: str, data: bytes) -> tuple[int, dict[str, Any]]:

@@ -19,7 +19,7 @@ from node_app.blobindex import BlobIndex
 from node_app.blobstore import RESERVED_BYTES, BlobStore, BlobWriter, LocalBlobStore
 from node_app.cluster_view import ClusterView
 from node_app.database import NodeDatabase
-from node_app.errors import HashCollision, MasterError, NodeError, ShuttingDown
+from node_app.errors import HashCollision, MasterError, MasterRefused, NodeError, ShuttingDown
 from node_app.folder import lock_folder
 from node_app.master_client import MasterClient
 from node_app.outbox import Outbox
@@ -37,7 +37,7 @@ BLOCKING_THREADS: Final = 32
 # A node that has just started beats this quickly: the master may be about to start as well, and
 # so may the peers, which it has to know before an upload can have its replicas.
 JOINING_BEAT_SECONDS: Final = 0.2
-JOINING_SECONDS: Final = 5.0
+JOINING_SECONDS: Final = 10.0
 # A node that carries no weight of its own (see `_own_entry`) still has to be placeable.
 LONE_WEIGHT: Final = 100.0
 
@@ -63,6 +63,7 @@ class Node:
         self.folder = settings.data_dir / f"node_{settings.node_id}"
         self.started_at = time.time()
         self.last_heartbeat_at: float | None = None
+        self._complaint = ""
         self.allowed_origins = _origins(settings.master_urls)
         self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
         self._tasks: list[asyncio.Task[None]] = []
@@ -182,22 +183,29 @@ class Node:
                 self.replicator.own_is_writable = heartbeat.writable
                 self.cluster.update(await self.master.heartbeat(heartbeat))
             except MasterError as error:
-                if self.last_heartbeat_at is not None:
-                    logger.warning("The master does not answer: %s", error)
+                self._complain(error)
                 self._registrar.master_failed()
             except Exception:
                 logger.exception("The heartbeat failed")
             else:
                 self.last_heartbeat_at = time.time()
+                self._complaint = ""
                 self._registrar.master_answered()
-            await asyncio.sleep(self._beat_seconds())
+            regular = self.settings.heartbeat_seconds
+            joining = min(JOINING_BEAT_SECONDS, regular)
+            await asyncio.sleep(joining if self._is_joining() else regular)
 
-    def _beat_seconds(self) -> float:
-        joining = self.last_heartbeat_at is None or (
-            time.time() - self.started_at < JOINING_SECONDS
-        )
-        regular = self.settings.heartbeat_seconds
-        return min(JOINING_BEAT_SECONDS, regular) if joining else regular
+    def _is_joining(self) -> bool:
+        return time.time() - self.started_at < JOINING_SECONDS
+
+    def _complain(self, error: MasterError) -> None:
+        """Log what is wrong, once; that a master is not there yet is no news."""
+        awaited = self.last_heartbeat_at is None and self._is_joining()
+        if awaited and not isinstance(error, MasterRefused):
+            return
+        if str(error) != self._complaint:
+            logger.warning("The master does not know how this node is: %s", error)
+        self._complaint = str(error)
 
     def _heartbeat(self) -> Heartbeat:
         space, totals = self.store.space(), self.store.totals()

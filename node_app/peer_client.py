@@ -1,5 +1,6 @@
 """A node's only way to talk HTTP to its peers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -61,9 +62,16 @@ class PeerClient:
         }
         limit = http_client.time_limit(PUSH_QUIET_SECONDS)
         try:
-            async with self._session.put(
-                url, data=body, headers=headers, timeout=limit, allow_redirects=False
-            ) as response:
+            async with (
+                asyncio.timeout(PUSH_QUIET_SECONDS) as quiet,
+                self._session.put(
+                    url,
+                    data=body if isinstance(body, bytes) else _watched(body, quiet),
+                    headers=headers,
+                    timeout=limit,
+                    allow_redirects=False,
+                ) as response,
+            ):
                 answer = await http_client.read_json(response)
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise PeerError(f"PUT {url}: {error or type(error).__name__}") from error
@@ -107,3 +115,12 @@ class PeerClient:
     @staticmethod
     def _url(peer: NodeEntry, blob_hash: str) -> str:
         return f"{peer.url}{PEER_BLOBS_PATH}{blob_hash}"
+
+
+async def _watched(body: AsyncIterator[bytes], quiet: asyncio.Timeout) -> AsyncIterator[bytes]:
+    """Put the limit off each time the peer has taken a piece; aiohttp limits the answer alone."""
+    clock = asyncio.get_running_loop().time
+    async for piece in body:
+        quiet.reschedule(clock() + PUSH_QUIET_SECONDS)
+        yield piece
+    quiet.reschedule(clock() + PUSH_QUIET_SECONDS)

@@ -1,5 +1,6 @@
 """The node's ASGI application: the hot paths here, every other path in Django."""
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,7 +21,7 @@ from node_app.dataplane.http import (
 )
 from node_app.dataplane.retrieve import retrieve
 from node_app.dataplane.upload import upload
-from node_app.errors import BadHash, NodeError, StoreFailed
+from node_app.errors import BadHash, NodeError, ShuttingDown, StoreFailed
 from node_app.node import Node
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,9 @@ class DataPlane:
             await request.refuse(error, allow(methods))
         except NodeError as error:
             await request.refuse(error)
+        except asyncio.CancelledError:
+            # The server ends and has waited long enough for this request.
+            await request.refuse(ShuttingDown("The node is stopping; ask another one."))
         except (sqlite3.Error, OSError):
             logger.exception("%s %s failed", request.method, request.path)
             await request.refuse(StoreFailed("The node's disk failed; try another node."))

@@ -1,9 +1,13 @@
 """What a person sees who starts a cluster."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import StartCluster
-from tests.support.cluster import BANNER
+from tests.support.cluster import BANNER, PROJECT_DIR, Cluster
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
@@ -22,3 +26,121 @@ def test_once_the_banner_is_there_an_upload_is_registered_and_has_its_replicas(
 
     assert [answer["registered"] for answer in answers] == [True] * node_count
     assert [len(answer["replicas"]) for answer in answers] == [min(2, node_count)] * node_count
+
+
+def run(cluster: Cluster, *command: str, **settings: str) -> tuple[int, str]:
+    """Return exit code and output of a command that should refuse to start."""
+    process = subprocess.run(
+        [sys.executable, *command],
+        cwd=PROJECT_DIR,
+        env=cluster.environment(**{"DATA_DIR": str(cluster.data_dir), **settings}),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return process.returncode, (process.stdout + process.stderr).strip()
+
+
+def assert_one_sentence(output: str, *words: str) -> None:
+    assert len(output.splitlines()) == 1, output
+    assert output.startswith("mini-dropbox: ")
+    for word in words:
+        assert word in output
+
+
+class TestRefusals:
+    def test_a_second_cluster_on_the_same_ports(self, cluster: Cluster) -> None:
+        ports = ",".join(node.node_id for node in cluster.nodes)
+
+        code, output = run(
+            cluster,
+            *("manage.py", "runcluster", "--node-ports", ports),
+            *("--master-port", str(cluster.master.port)),
+        )
+
+        assert code != 0
+        assert_one_sentence(output, str(cluster.master.port), "not free")
+        assert cluster.is_whole()
+
+    def test_ports_that_overlap(self, cluster: Cluster) -> None:
+        code, output = run(
+            cluster,
+            *("manage.py", "runcluster", "--master-port", "20000", "--node-ports", "20001,20000"),
+        )
+
+        assert code != 0
+        assert_one_sentence(output, "--node-ports")
+
+    @pytest.mark.parametrize("ports", ["", "abc", "0", "70000", "20001,", "20001;20002", "-1"])
+    def test_ports_that_are_none(self, cluster: Cluster, ports: str) -> None:
+        code, output = run(cluster, "manage.py", "runcluster", f"--node-ports={ports}")
+
+        assert code != 0
+        assert_one_sentence(output, "port")
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ["manage.py", "runcluster", "--host", "0.0.0.0"],
+            ["manage.py", "runcluster", "--host", "::"],
+            ["manage.py", "runcluster", "--host", "192.0.2.1"],
+            ["manage.py", "runcluster", "--host", ""],
+            ["manage.py", "runserver", "--role", "node", "0.0.0.0:20001"],
+            ["manage.py", "runserver", "--role", "master", "[::]:20001"],
+            ["-m", "mini_dropbox.serve", "0.0.0.0", "20001"],
+            [
+                *("-m", "gunicorn", "-c", "python:mini_dropbox.gunicorn_conf"),
+                *("-b", "0.0.0.0:20001", "mini_dropbox.asgi:application"),
+            ],
+        ],
+        ids=" ".join,
+    )
+    def test_an_address_that_others_can_reach(self, cluster: Cluster, command: list[str]) -> None:
+        for role in ("master", "node"):
+            code, output = run(cluster, *command, ROLE=role)
+
+            assert code != 0
+            assert_one_sentence(output, "can be reached from other machines")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("ROLE", "boss"),
+            ("AUTH", "maybe"),
+            ("AUTH", "required"),
+            ("REPLICATION_FACTOR", "0"),
+            ("REPLICATION_FACTOR", "two"),
+            ("WRITE_QUORUM", "3"),
+            ("MAX_UPLOAD_BYTES", "10MB"),
+            ("HEARTBEAT_SECONDS", "0"),
+            ("HEARTBEAT_SECONDS", "nan"),
+            ("NODE_ID", "../8001"),
+            ("NODE_URL", "localhost:8001"),
+            ("MASTER_URL", "ftp://localhost"),
+            ("MASTER_URL", "http://localhost:port"),
+            ("LOG_LEVEL", "LOUD"),
+            ("DEBUG", "perhaps"),
+            ("BLOB_STORE", "tape"),
+            ("SEEDREAM_PROVIDER", "nobody"),
+        ],
+    )
+    def test_a_bad_setting(self, cluster: Cluster, name: str, value: str) -> None:
+        code, output = run(cluster, "manage.py", "runcluster", **{name: value})
+
+        assert code != 0
+        assert_one_sentence(output, f"MINI_DROPBOX_{name}", value)
+
+    def test_a_data_folder_that_cannot_be_written(self, cluster: Cluster) -> None:
+        code, output = run(cluster, "manage.py", "runcluster", "--data-dir", "/proc/nowhere")
+
+        assert code != 0
+        assert_one_sentence(output, "/proc/nowhere")
+
+    def test_a_node_without_a_secret(self, cluster: Cluster, tmp_path: Path) -> None:
+        code, output = run(
+            cluster, "manage.py", "runserver", "--role", "node", DATA_DIR=str(tmp_path)
+        )
+
+        assert code != 0
+        assert_one_sentence(output, "MINI_DROPBOX_CLUSTER_SECRET", str(tmp_path))

@@ -80,11 +80,11 @@ class Cluster:
         self.log_path = folder / "log.txt"
         self._mark = str(folder)
         self._settings = {f"MINI_DROPBOX_{name}": value for name, value in settings.items()}
-        self._started: list[subprocess.Popen[bytes]] = []
+        self.started: list[subprocess.Popen[bytes]] = []
 
     @property
     def supervisor(self) -> subprocess.Popen[bytes]:
-        return self._started[0]
+        return self.started[0]
 
     @property
     def log(self) -> str:
@@ -95,7 +95,7 @@ class Cluster:
         nodes = ",".join(node.node_id for node in self.nodes)
         ports = ["--master-port", str(self.master.port), "--node-ports", nodes]
         process = self.manage("runcluster", *ports, "--data-dir", str(self.data_dir))
-        self._started.insert(0, process)
+        self.started.insert(0, process)
 
     def manage(self, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
         """Start a management command whose output goes to the cluster's log."""
@@ -131,7 +131,7 @@ class Cluster:
         node = Server(free_ports(1)[0])
         options = [] if reload else ["--noreload"]
         arguments = ["--role", "node", str(node.port), "--data-dir", str(self.data_dir), *options]
-        self._started.append(
+        self.started.append(
             self.manage("runserver", *arguments, MASTER_URL=self.master.url, **settings)
         )
         self.nodes.append(node)
@@ -150,6 +150,12 @@ class Cluster:
     def worker(self, server: Server) -> psutil.Process:
         """Return the process that serves."""
         return self.arbiter(server).children()[0]
+
+    def has_new_worker(self, server: Server, old: psutil.Process) -> bool:
+        """Tell whether a server is served again, by another process than before."""
+        with contextlib.suppress(StopIteration, IndexError, psutil.NoSuchProcess):
+            return self.worker(server) != old and bool(server.health())
+        return False
 
     @contextlib.contextmanager
     def frozen(self, server: Server) -> Iterator[None]:
@@ -182,16 +188,16 @@ class Cluster:
 
     def stop(self) -> None:
         """End every process, gently where that works."""
-        for process in self._started:
+        for process in self.started:
             if process.poll() is None:
                 process.terminate()
-        for process in self._started:
+        for process in self.started:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_SECONDS + 1)
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        for process in self._started:
+        for process in self.started:
             process.wait()
 
     def _is_ours(self, process: psutil.Process) -> bool:

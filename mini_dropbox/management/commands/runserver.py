@@ -38,7 +38,11 @@ class Command(BaseCommand):
             f"Serving the {role} at {server.base_url(host, port)}/  (Ctrl+C stops it)"
         )
         extra = [] if options["noreload"] else ["--reload"]
-        node = server.node_settings(host, port) if role is Role.NODE else {}
+        node = {
+            name: value
+            for name, value in server.node_settings(host, port).items()
+            if role is Role.NODE and not env.is_set(name)
+        }
         _become(
             [sys.executable, "-m", "mini_dropbox.serve", host, str(port), *extra],
             env.child_environment(DATA_DIR=str(settings.ENV.data_dir), **node),
