@@ -86,7 +86,7 @@ class ClusterMap:
                 for node in data["nodes"]
             )
             return cls(int(data["replication_factor"]), int(data["write_quorum"]), nodes)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise WireError(f"This is not a cluster map: {error}") from error
 
     def healthy(self) -> tuple[NodeEntry, ...]:

@@ -1,0 +1,133 @@
+"""Signatures between the parts of a cluster: whatever is changed, they no longer fit."""
+
+import hashlib
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mini_dropbox.signing import (
+    EMPTY_BODY_SHA256,
+    MAX_CLOCK_SKEW_SECONDS,
+    SignatureError,
+    Signer,
+)
+
+SECRET = "secret"
+NOW = 1_700_000_000.0
+methods = st.sampled_from(["GET", "PUT", "POST", "DELETE", "HEAD"])
+visible = st.characters(codec="ascii", exclude_categories=["Cc"])
+targets = st.text(visible, min_size=1).map("/{}".format)
+# HMAC pads its key with zeros, and no environment variable holds one.
+letters = st.characters(codec="utf-8", exclude_characters="\0")
+secrets = st.text(letters, min_size=1, max_size=40)
+bodies = st.binary(max_size=50).map(lambda body: hashlib.sha256(body).hexdigest())
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def signer(secret: str = SECRET, node_id: str = "8001", clock: Clock | None = None) -> Signer:
+    return Signer(secret, node_id, clock=clock or Clock())
+
+
+@given(secret=secrets, method=methods, target=targets, body=bodies)
+def test_a_signed_request_is_verified_and_names_its_node_and_body(
+    secret: str, method: str, target: str, body: str
+) -> None:
+    header = signer(secret, "node-7").sign(method, target, body)
+
+    signed = signer(secret).verify(header, method, target)
+
+    assert (signed.node_id, signed.body_sha256) == ("node-7", body)
+
+
+@given(methods=st.lists(methods, min_size=2, max_size=2, unique=True), target=targets)
+def test_another_method_is_refused(methods: list[str], target: str) -> None:
+    header = signer().sign(methods[0], target)
+
+    with pytest.raises(SignatureError):
+        signer().verify(header, methods[1], target)
+
+
+@given(paths=st.lists(targets, min_size=2, max_size=2, unique=True))
+def test_another_path_or_query_is_refused(paths: list[str]) -> None:
+    header = signer().sign("GET", paths[0])
+
+    with pytest.raises(SignatureError):
+        signer().verify(header, "GET", paths[1])
+
+
+@given(both=st.lists(secrets, min_size=2, max_size=2, unique=True))
+def test_another_secret_is_refused(both: list[str]) -> None:
+    header = signer(both[0]).sign("GET", "/")
+
+    with pytest.raises(SignatureError):
+        signer(both[1]).verify(header, "GET", "/")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("node", "8002"),
+        ("time", str(int(NOW) + 1)),
+        ("nonce", "0" * 24),
+        ("body", hashlib.sha256(b"another body").hexdigest()),
+        ("signature", "0" * 64),
+    ],
+)
+def test_a_changed_field_is_refused(field: str, value: str) -> None:
+    header = signer().sign("PUT", "/internal/blobs/x", EMPTY_BODY_SHA256)
+    changed, count = re.subn(rf"\b{field}=[^,]*", f"{field}={value}", header)
+    assert count == 1
+    assert changed != header
+
+    with pytest.raises(SignatureError):
+        signer().verify(changed, "PUT", "/internal/blobs/x")
+
+
+@given(data=st.data())
+def test_one_changed_character_anywhere_is_refused(data: st.DataObject) -> None:
+    header = signer().sign("GET", "/health")
+    position = data.draw(st.integers(0, len(header) - 1))
+    character = data.draw(st.characters(codec="latin-1").filter(lambda c: c != header[position]))
+    changed = header[:position] + character + header[position + 1 :]
+
+    with pytest.raises(SignatureError):
+        signer().verify(changed, "GET", "/health")
+
+
+@given(header=st.one_of(st.none(), st.text(), st.text().map("MiniDropbox-HMAC {}".format)))
+def test_whatever_else_a_header_says_it_is_refused(header: str | None) -> None:
+    with pytest.raises(SignatureError):
+        signer().verify(header, "GET", "/health")
+
+
+@given(offset=st.integers(-(10**9), 10**9))
+def test_a_request_is_good_only_while_the_clocks_agree(offset: int) -> None:
+    header = signer().sign("GET", "/")
+    later = Clock()
+    later.now = NOW + offset
+
+    if abs(offset) <= MAX_CLOCK_SKEW_SECONDS:
+        signer(clock=later).verify(header, "GET", "/")
+    else:
+        with pytest.raises(SignatureError):
+            signer(clock=later).verify(header, "GET", "/")
+
+
+def test_no_two_headers_are_alike() -> None:
+    headers = {signer().sign("GET", "/") for _ in range(100)}
+
+    assert len(headers) == 100
+
+
+def test_the_secret_is_not_in_the_header() -> None:
+    assert "a-long-secret" not in signer("a-long-secret").sign("GET", "/")
