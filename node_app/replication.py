@@ -59,8 +59,10 @@ class Replicator:
     async def replicate(self, writer: BlobWriter, *, name: str, content_type: str) -> Replicas:
         """Store the upload on as many nodes as there should be copies, the best placed first.
 
-        A node that fails is replaced by the next in line. No new copy of a content that is
-        refused (HashCollision, BelowQuorum, Unavailable, StoreFull, StoreFailed) stays behind.
+        A node that fails is replaced by the next in line. After a HashCollision the new copies
+        are taken back: they would be served under an address that means another content. Copies
+        that are too few (BelowQuorum, Unavailable, StoreFull, StoreFailed) stay without a row:
+        another upload of the same content may just have counted on them.
         """
         digests = writer.digests()
         homes = self._cluster.homes(digests.md5, own_is_writable=self.own_is_writable)
@@ -84,14 +86,12 @@ class Replicator:
             if collision is not None:
                 await self.take_back(_replicas(stored), digests)
                 raise collision
-        replicas = _replicas(stored)
         if len(stored) < self._cluster.write_quorum:
-            await self.take_back(replicas, digests)
             raise self._too_few(len(stored), failures)
-        return replicas
+        return _replicas(stored)
 
     async def take_back(self, replicas: Replicas, digests: Digests) -> None:
-        """Remove the new copies of an upload that is refused.
+        """Remove the new copies of a content that collides with another.
 
         Those that were there before stay: an upload that was acknowledged may need them.
         """

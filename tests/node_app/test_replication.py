@@ -183,7 +183,7 @@ async def test_fewer_copies_are_enough_down_to_the_quorum(cluster: Cluster) -> N
     assert set(cluster.peers.asked) == {peer.node_id for peer in PEERS}
 
 
-async def test_below_the_quorum_an_upload_is_refused_and_no_new_copy_stays(
+async def test_below_the_quorum_an_upload_is_refused_and_its_copy_is_left_for_others(
     cluster: Cluster,
 ) -> None:
     cluster.shape(copies=2, quorum=2)
@@ -193,19 +193,7 @@ async def test_below_the_quorum_an_upload_is_refused_and_no_new_copy_stays(
     with pytest.raises(BelowQuorum):
         await cluster.replicate(CONTENT)
 
-    assert cluster.holders(CONTENT) == set()
-    assert cluster.own.rows() == []
-
-
-async def test_below_the_quorum_a_copy_that_was_there_before_stays(cluster: Cluster) -> None:
-    cluster.own.put(CONTENT)
-    cluster.shape(copies=2, quorum=2)
-    for peer in PEERS:
-        cluster.peers.failures[peer.node_id] = PeerError("PUT: no answer")
-
-    with pytest.raises(BelowQuorum):
-        await cluster.replicate(CONTENT)
-
+    # Somebody else's upload of the same content may have found it there and been acknowledged.
     assert cluster.holders(CONTENT) == {OWN.node_id}
 
 
