@@ -307,14 +307,16 @@ class LocalBlobReader:
     """A blob of the local disk; an open one stays readable whatever happens to its name."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._file = FileIO(path)
-        except FileNotFoundError:
-            raise BlobNotFound("This node has no such blob.") from None
+        with storage_errors():
+            try:
+                self._file = FileIO(path)
+            except FileNotFoundError:
+                raise BlobNotFound("This node has no such blob.") from None
         self.size = os.fstat(self._file.fileno()).st_size
 
     def read_at(self, offset: int, length: int) -> bytes:
-        return positioned_read(self._file, offset, length)
+        with storage_errors():
+            return positioned_read(self._file, offset, length)
 
     def close(self) -> None:
         self._file.close()

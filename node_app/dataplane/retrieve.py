@@ -9,7 +9,14 @@ from mini_dropbox.wire import NodeEntry, WireError, clean_file_name, is_blob_has
 from node_app.blobstore import CHUNK_BYTES, BlobReader
 from node_app.dataplane.http import ClientGone, Headers, Request, attachment, header
 from node_app.dataplane.ranges import ByteRange, Unsatisfiable, etag_matches, parse_range
-from node_app.errors import BadHash, BlobNotFound, MasterError, PeerError, Unavailable
+from node_app.errors import (
+    BadHash,
+    BlobNotFound,
+    MasterError,
+    PeerError,
+    StoreFailed,
+    Unavailable,
+)
 from node_app.node import Node
 from node_app.peer_client import PeerAnswer
 
@@ -49,6 +56,14 @@ async def retrieve(request: Request, node: Node) -> None:
         await serve_own(request, node, blob_hash, name)
     except BlobNotFound:
         await _serve_from_peer(request, node, blob_hash, name)
+    except StoreFailed as failure:
+        if request.started:
+            raise
+        try:
+            await _serve_from_peer(request, node, blob_hash, name)
+        except BlobNotFound:
+            # A copy that cannot be read now is not an unknown blob.
+            raise failure from None
 
 
 async def serve_own(request: Request, node: Node, blob_hash: str, name: str | None = None) -> None:
@@ -157,6 +172,8 @@ async def _relay(request: Request, node: Node, peer: NodeEntry, wanted: _Wanted)
     try:
         async with node.peers.open(peer, request.method, wanted.blob_hash, conditions) as answer:
             if answer.status not in SERVED:
+                if answer.status != BlobNotFound.status:
+                    wanted.unreachable.append(peer.node_id)
                 return False
             await _relay_body(request, answer, wanted.name)
             return True

@@ -266,6 +266,20 @@ def test_an_open_reader_stays_usable_after_the_blob_is_deleted(backend: LocalBac
     reader.close()
 
 
+def test_a_blob_that_the_disk_cannot_read_is_a_failure_and_not_unknown(
+    backend: LocalBackend,
+) -> None:
+    backend.put(SMALL)
+    path = backend.path(md5(SMALL))
+    path.unlink()
+    path.mkdir()
+
+    with pytest.raises(StoreFailed):
+        backend.store.open(md5(SMALL))
+    with pytest.raises(StoreFailed):
+        backend.put(SMALL)
+
+
 def test_a_small_upload_can_be_read_back_while_a_store_moves_it_to_disk(
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
