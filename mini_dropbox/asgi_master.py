@@ -1,22 +1,17 @@
 """The master's ASGI application: Django, and what starts and ends with the process."""
 
 import threading
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 from django.conf import settings
-from django.core.asgi import get_asgi_application
 from django.utils.module_loading import import_string
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+from mini_dropbox import asgi_django
+from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 
 
 def build() -> Application:
     """Return the application; Django answers requests, this module the server's lifespan."""
-    django_application = get_asgi_application()
+    django_application = asgi_django.build()
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -1,8 +1,8 @@
 """The node's ASGI application: the data plane in front of Django."""
 
 from django.conf import settings
-from django.core.asgi import get_asgi_application
 
+from mini_dropbox import asgi_django
 from node_app import views
 from node_app.dataplane.app import DataPlane
 from node_app.node import Node
@@ -12,4 +12,4 @@ def build() -> DataPlane:
     """Return the application; the node starts and stops with the server's lifespan."""
     node = Node(settings.ENV)
     views.serve_node(node)
-    return DataPlane(node, get_asgi_application())
+    return DataPlane(node, asgi_django.build())

@@ -6,17 +6,14 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 from mini_dropbox.env import ConfigurationError
 from mini_dropbox.signing import EMPTY_BODY_SHA256
 from mini_dropbox.wire import PEER_BLOBS_PATH, is_blob_hash
 from node_app.dataplane import cors, peers
 from node_app.dataplane.http import (
-    Application,
     ClientGone,
-    Receive,
     Request,
-    Scope,
-    Send,
     allow,
 )
 from node_app.dataplane.retrieve import retrieve

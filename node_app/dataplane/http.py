@@ -1,27 +1,18 @@
 """Requests and answers of the data plane."""
 
-import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
+from mini_dropbox.asgi_types import Headers, Receive, Scope, Send
+from mini_dropbox.draining import drain
 from node_app.errors import NodeError, ShuttingDown, Truncated
 
 logger = logging.getLogger(__name__)
 
-Scope = dict[str, Any]
-Message = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
-# What is still under way when a request is refused is read and dropped, up to these limits:
-# a client that is cut off while it sends never gets to read why.
-DRAIN_BYTES: Final = 64 * 1024 * 1024
-DRAIN_SECONDS: Final = 10.0
 MAX_QUERY_FIELDS: Final = 20
 
 
@@ -121,20 +112,11 @@ class Request:
         await self.start(error.status, [*headers, (b"connection", b"close")])
         await self.send(data, more=True)
         if self.header(b"expect") is None and not isinstance(error, ShuttingDown):
-            await self._drain()
+            await drain(self._receive)
         await self.send(b"")
 
     def _has_no_body(self) -> bool:
         return self.content_length() in {None, 0} and b"transfer-encoding" not in self.headers
-
-    async def _drain(self) -> None:
-        dropped = 0
-        try:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while dropped < DRAIN_BYTES and (chunk := await self.chunk()):
-                    dropped += len(chunk)
-        except (ClientGone, TimeoutError):
-            return
 
 
 def error_body(error: NodeError) -> dict[str, Any]:

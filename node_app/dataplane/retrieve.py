@@ -5,9 +5,10 @@ import mimetypes
 from dataclasses import dataclass, field
 from typing import Final
 
+from mini_dropbox.asgi_types import Headers
 from mini_dropbox.wire import NodeEntry, WireError, clean_file_name, is_blob_hash
 from node_app.blobstore import CHUNK_BYTES, BlobReader
-from node_app.dataplane.http import ClientGone, Headers, Request, attachment, header
+from node_app.dataplane.http import ClientGone, Request, attachment, header
 from node_app.dataplane.ranges import ByteRange, Unsatisfiable, etag_matches, parse_range
 from node_app.errors import (
     BadHash,

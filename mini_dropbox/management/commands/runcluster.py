@@ -7,8 +7,6 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from rich.console import Console
-from rich.table import Table
 
 from master_app import bootstrap
 from mini_dropbox import env, server, startup
@@ -42,7 +40,8 @@ class Command(BaseCommand):
             account = bootstrap.prepare()
             supervisor.start(Role.MASTER)
             if supervisor.wait_until_ready():
-                _print_banner(children, account)
+                self.stdout.write(self.style.SUCCESS("\nMini-Dropbox is up."))
+                self.stdout.write(_banner(children, account))
             supervisor.run()
         finally:
             supervisor.stop()
@@ -67,22 +66,21 @@ def _children(host: str, master_port: str, node_ports: str) -> list[Child]:
     ]
 
 
-def _print_banner(children: list[Child], account: bootstrap.AdminAccount) -> None:
+def _banner(children: list[Child], account: bootstrap.AdminAccount) -> str:
     master, *nodes = children
-    table = Table.grid(padding=(0, 3))
-    table.add_row("Files", f"{master.url}/")
-    table.add_row("Admin", f"{master.url}/admin/")
-    if account.password is not None:
-        table.add_row("", f"name {account.name}, password {account.password}")
-    table.add_row("", f"(password of the first start: {_short(account.password_file)})")
-    table.add_row("API", f"{master.url}/api/v1/docs/")
-    for node in nodes:
-        table.add_row(node.label.capitalize(), node.url)
-    table.add_row("Data", _short(settings.ENV.data_dir))
-    console = Console(highlight=False, soft_wrap=True)
-    console.print("\n[bold]Mini-Dropbox is up.[/bold] Ctrl+C stops it.\n")
-    console.print(table)
-    console.print(f"\nTry it:  curl -F file=@README.md {nodes[0].url}/upload\n")
+    password_file = _short(account.password_file)
+    rows = [("Files", f"{master.url}/"), ("Admin", f"{master.url}/admin/")]
+    if account.password is None:
+        rows.append(("", f"the first start's password is in {password_file}"))
+    else:
+        rows.append(("", f"name {account.name}, password {account.password}"))
+        rows.append(("", f"(printed this once, and kept in {password_file})"))
+    rows.append(("API", f"{master.url}/api/v1/docs/"))
+    rows += [(node.label.capitalize(), node.url) for node in nodes]
+    rows.append(("Data", _short(settings.ENV.data_dir)))
+    lines = [f"  {label:<12}{value}" for label, value in rows]
+    example = f"curl -F file=@README.md {nodes[0].url}/upload"
+    return "\n".join(["", *lines, "", f"Try it:  {example}", "Ctrl+C stops everything.", ""])
 
 
 def _short(path: Path) -> str:

@@ -1,0 +1,77 @@
+"""Django under ASGI, for both roles: synchronous code in one thread a request, bounded bodies."""
+
+import json
+from typing import Final
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.base import BaseHandler
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from mini_dropbox.asgi_types import Application, Message, Receive, Scope, Send
+from mini_dropbox.draining import drain
+
+# Two reference images of 10 MB and a prompt are the most that any form of ours holds.
+MAX_BODY_BYTES: Final = 24 * 1024 * 1024
+
+
+class ThreadedHandler(ASGIHandler):
+    """Django's handler, with middleware and view of a request called in one go, in one thread.
+
+    The usual one goes to a thread and back for every middleware, several times a request.
+    """
+
+    def __init__(self) -> None:
+        BaseHandler.__init__(self)
+        self.load_middleware(is_async=False)
+
+    async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the answer to a request that has been read whole."""
+        response = await sync_to_async(self.get_response)(request)
+        # The sender of `request_finished`, which closes the thread's database connection.
+        response._handler_class = self.__class__  # type: ignore[attr-defined]  # noqa: SLF001
+        return response
+
+
+class BodyLimit:
+    """Refuses bodies of more than `limit` bytes before they fill the disk."""
+
+    def __init__(self, application: Application, limit: int = MAX_BODY_BYTES) -> None:
+        self._application = application
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        announced = int(dict(scope["headers"]).get(b"content-length", 0))
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            # Django drops what it has read so far when a client has gone.
+            return {"type": "http.disconnect"} if received > self._limit else message
+
+        if announced <= self._limit:
+            await self._application(scope, counted, send)
+        if max(announced, received) > self._limit:
+            await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = f"The request's body is over the limit of {self._limit} bytes."
+        body = json.dumps({"detail": detail, "code": "too_large"}).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        if b"expect" not in dict(scope["headers"]):
+            await drain(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+
+def build() -> Application:
+    """Return Django as an ASGI application; `django.setup` has been called."""
+    return BodyLimit(ThreadedHandler())
