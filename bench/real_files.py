@@ -33,6 +33,8 @@ MIB = 2**20
 TIME_LIMIT = 60
 # At least every so many files has a space in its name, and as many a letter beyond ASCII.
 UNUSUAL_NAME_EVERY = 20
+# One of so many is among the largest that there are.
+LARGEST_OF = 20
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,12 @@ def choose(source: Path, count: int, copies: Path) -> list[Sample]:
     found = sorted(usable_files(source), key=lambda file: (file[1], file[0]))
     copied = count // UNUSUAL_NAME_EVERY
     plain = max(count - 2 * copied, 1)
-    # Evenly spaced by rank, the smallest and the largest among them.
-    steps = [found[round(n * (len(found) - 1) / max(plain - 1, 1))][0] for n in range(plain)]
-    paths = list(dict.fromkeys(steps))
+    # Most files are small, so beside an even choice of all the largest have a place of their own.
+    largest = plain // LARGEST_OF
+    chosen = [path for path, _ in found[len(found) - largest :]]
+    last, evenly = len(found) - largest - 1, plain - largest
+    chosen += [found[round(n * last / max(evenly - 1, 1))][0] for n in range(evenly)]
+    paths = list(dict.fromkeys(chosen))
     for number, path in enumerate(paths[:: max(len(paths) // max(copied, 1), 1)][:copied]):
         for name in (f"{number} with spaces {path.name}", f"{number}_Größe_文件_ñ_{path.name}"):
             target = copies / name

@@ -1,15 +1,36 @@
 """`/api/v1/`: files, blobs and nodes to list, filter and search, page by page."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import django_filters
 from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.filters import SearchFilter
 from rest_framework.pagination import CursorPagination
+from rest_framework.serializers import ModelSerializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from master_app.api.serializers import BlobSerializer, FileSerializer, NodeSerializer
+from master_app.api.serializers import (
+    BlobSerializer,
+    ErrorSerializer,
+    FileSerializer,
+    NodeSerializer,
+)
 from master_app.models import Blob, File, Node, NodeState
+
+V = TypeVar("V", bound=ReadOnlyModelViewSet[Any])
+
+
+def documented(serializer: type[ModelSerializer[Any]]) -> Callable[[type[V]], type[V]]:
+    """Name what a view set answers, errors included, for the schema."""
+    page = {200: serializer(many=True), 400: ErrorSerializer, 404: ErrorSerializer}
+    decorator: Callable[[type[V]], type[V]] = extend_schema_view(
+        list=extend_schema(responses=page),
+        retrieve=extend_schema(responses={200: serializer, 404: ErrorSerializer}),
+    )
+    return decorator
 
 
 class NewestFirst(CursorPagination):
@@ -66,6 +87,7 @@ class NodeFilter(django_filters.FilterSet):
 
 
 @extend_schema(tags=["Browse"])
+@documented(FileSerializer)
 class FileViewSet(ReadOnlyModelViewSet[File]):
     """Registered files, newest first; `search` looks in names and finds whole hashes."""
 
@@ -78,6 +100,7 @@ class FileViewSet(ReadOnlyModelViewSet[File]):
 
 
 @extend_schema(tags=["Browse"])
+@documented(BlobSerializer)
 class BlobViewSet(ReadOnlyModelViewSet[Blob]):
     """Blobs with their replicas, newest first; `search` finds the start of a hash or SHA-256."""
 
@@ -92,6 +115,7 @@ class BlobViewSet(ReadOnlyModelViewSet[Blob]):
 
 
 @extend_schema(tags=["Browse"])
+@documented(NodeSerializer)
 class NodeViewSet(ReadOnlyModelViewSet[Node]):
     """Storage nodes with the state that follows from their heartbeats."""
 
