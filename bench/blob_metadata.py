@@ -22,7 +22,7 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from node_app.blobindex import BlobIndex, BlobRecord
-from node_app.blobstore import fsync_folder
+from node_app.disk import fsync_folder
 from node_app.database import NodeDatabase
 
 ROUNDS: Final = 5

@@ -1,49 +1,14 @@
-import hashlib
 import re
-from datetime import timedelta
 
 import pytest
 from django.conf import settings
 from django.test import Client
-from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from master_app.models import File, Node
-from master_app.services import file_register, registrations_apply
-from mini_dropbox.wire import Registration
+from master_app.services import file_register
+from tests.support.records import GIB, add_file, add_node
 
 pytestmark = pytest.mark.django_db
-
-GIB = 2**30
-
-
-def add_node(node_id: str, *, silent_seconds: float = 0, **values: object) -> Node:
-    now = timezone.now()
-    defaults = {
-        "url": f"http://127.0.0.1:{node_id}",
-        "capacity_bytes": 100 * GIB,
-        "free_bytes": 75 * GIB,
-        "first_seen_at": now,
-        "last_heartbeat_at": now - timedelta(seconds=silent_seconds),
-    }
-    return Node.objects.create(node_id=node_id, **{**defaults, **values})
-
-
-def add_file(
-    name: str, *, replicas: tuple[str, ...] = ("8001", "8002"), content_type: str = ""
-) -> File:
-    content = name.encode()
-    registration = Registration(
-        hash=hashlib.md5(content).hexdigest(),
-        sha256=hashlib.sha256(content).hexdigest(),
-        size=len(content),
-        name=name,
-        content_type=content_type,
-        replicas=replicas,
-        uploaded_at=timezone.now().timestamp(),
-    )
-    registrations_apply(registrations=[registration])
-    return File.objects.get(name=name)
 
 
 def headline(client: Client) -> str:
