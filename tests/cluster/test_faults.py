@@ -12,6 +12,7 @@ import requests
 from tests.conftest import StartCluster
 from tests.support.cluster import Cluster, Server
 from tests.support.load import Uploads
+from tests.support.raw_http import connect, form
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
@@ -89,6 +90,22 @@ def test_a_killed_node_is_not_missed_and_comes_back(
     assert max(outcome.seconds for outcome in uploads.outcomes) < PATIENCE
     eventually(faulty.is_whole, 15)
     assert_everywhere(faulty, uploads.stored())
+
+
+def test_a_node_killed_in_the_middle_of_an_upload_keeps_nothing_of_it(faulty: Cluster) -> None:
+    node = faulty.nodes[2]
+    worker = faulty.worker(node)
+    body = form(secrets.token_bytes(3_000_000), disposition='name="file"; filename="half.bin"').body
+    with connect(node) as connection:
+        headers = form(b"").headers(**{"Content-Length": str(len(body))})
+        connection.head("POST", "/upload", headers)
+        connection.send(body[:2_000_000])
+        eventually(faulty.temporary_files, what="the upload has begun")
+        kill_both(faulty, node)
+
+    eventually(lambda: faulty.has_new_worker(node, worker), 20, what="it is back")
+    assert faulty.temporary_files() == []
+    assert "half.bin" not in faulty.master.get("/list").text
 
 
 def test_a_killed_master_costs_no_upload(faulty: Cluster) -> None:

@@ -96,6 +96,20 @@ def test_ctrl_c_does_not_wait_for_idle_stalled_or_reading_clients(
     assert "Traceback" not in cluster.log
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_the_cluster_starts_ends_everything(
+    start_cluster: StartCluster, number: signal.Signals
+) -> None:
+    cluster = start_cluster(ready=False)
+    eventually(lambda: cluster.processes()[1:], 20, what="the first child has started")
+
+    cluster.supervisor.send_signal(number)
+
+    assert cluster.supervisor.wait(STOP_SECONDS + 2) == 0
+    assert cluster.processes() == []
+    assert "Traceback" not in cluster.log
+
+
 def test_children_of_a_killed_supervisor_end_by_themselves(start_cluster: StartCluster) -> None:
     cluster = start_cluster()
     assert len(cluster.processes()) == 7
