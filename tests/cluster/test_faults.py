@@ -1,9 +1,11 @@
 """Processes that die or hang while clients go on."""
 
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import IncompleteRead
 
 import psutil
 import pytest
@@ -12,7 +14,7 @@ import requests
 from tests.conftest import StartCluster
 from tests.support.cluster import Cluster, Server
 from tests.support.load import Uploads
-from tests.support.raw_http import connect, form
+from tests.support.raw_http import Connection, connect, form
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
@@ -242,3 +244,35 @@ def accepted(node: Server, content: bytes) -> dict[str, object]:
     """Return what a node answers to an upload that it takes."""
     answer = node.upload(content, "enough.bin")
     return dict(answer.json()) if answer.ok else {}
+
+
+def test_a_peer_that_dies_while_it_is_read_through_breaks_the_answer_off(
+    start_cluster: StartCluster,
+) -> None:
+    cluster = start_cluster(REPLICATION_FACTOR="1")
+    first, second = cluster.nodes
+    content = secrets.token_bytes(9_000_000)
+    upload = first.upload(content).json()
+    holder = next(node for node in cluster.nodes if node.node_id in upload["replicas"])
+    reader = first if holder is second else second
+
+    with connect(reader) as connection:
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        connection.head("GET", f"/retrieve?hash={upload['hash']}")
+        assert connection.socket.recv(1_000).startswith(b"HTTP/1.1 200")
+        kill_both(cluster, holder)
+        with pytest.raises((IncompleteRead, ConnectionResetError)):
+            read_rest(connection, len(content))
+
+    eventually(lambda: reader.retrieve(upload["hash"]).content == content, 20, what="it is back")
+    assert "Traceback" not in cluster.log
+
+
+def read_rest(connection: Connection, size: int) -> None:
+    """Read a body until it is whole; IncompleteRead when the server hangs up before."""
+    received = 0
+    while received < size:
+        piece = connection.socket.recv(65_536)
+        if not piece:
+            raise IncompleteRead(b"", size - received)
+        received += len(piece)
