@@ -1,5 +1,7 @@
 """Processes that die or hang while clients go on."""
 
+import contextlib
+import random
 import secrets
 import socket
 import time
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.cluster
 
 # What a client waits for at most while a node hangs.
 PATIENCE = 5.0
+KILLS = 10
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,12 @@ def kill_both(cluster: Cluster, server: Server) -> None:
     die(worker)
 
 
+def terminate(cluster: Cluster, server: Server) -> None:
+    arbiter = cluster.arbiter(server)
+    arbiter.terminate()
+    eventually(lambda: not arbiter.is_running() or arbiter.status() == psutil.STATUS_ZOMBIE)
+
+
 def timed(function: Callable[[], requests.Response]) -> tuple[requests.Response, float]:
     began = time.monotonic()
     return function(), time.monotonic() - began
@@ -74,7 +83,7 @@ def assert_everywhere(cluster: Cluster, blobs: list[tuple[str, bytes]]) -> None:
             assert (answer.status_code, answer.content) == (200, content)
 
 
-@pytest.mark.parametrize("kill", [kill_worker, kill_arbiter, kill_both])
+@pytest.mark.parametrize("kill", [kill_worker, kill_arbiter, kill_both, terminate])
 def test_a_killed_node_is_not_missed_and_comes_back(
     faulty: Cluster, kill: Callable[[Cluster, Server], None]
 ) -> None:
@@ -92,6 +101,30 @@ def test_a_killed_node_is_not_missed_and_comes_back(
     assert max(outcome.seconds for outcome in uploads.outcomes) < PATIENCE
     eventually(faulty.is_whole, 15)
     assert_everywhere(faulty, uploads.stored())
+
+
+def test_nothing_acknowledged_is_lost_when_processes_die_at_random(faulty: Cluster) -> None:
+    seed = random.randrange(10_000)
+    print(f"seed {seed}")  # noqa: T201  pytest shows it when the test fails
+    chance = random.Random(seed)
+    with Uploads(*faulty.nodes) as uploads:
+        for _ in range(KILLS):
+            victim = chance.choice([faulty.master, *faulty.nodes])
+            kill = chance.choice([kill_worker, kill_arbiter, kill_both, terminate])
+            with contextlib.suppress(StopIteration, IndexError, psutil.NoSuchProcess):
+                # Whoever is just being started again cannot be killed.
+                kill(faulty, victim)
+            uploads.wait_for(5)
+
+    stored = uploads.stored()
+    assert stored
+    eventually(faulty.is_whole, 30)
+    for node in faulty.nodes:
+        eventually(lambda node=node: node.health().get("outbox") == 0, 30)
+    assert_everywhere(faulty, stored)
+    listed = {record["hash"] for record in faulty.master.get("/list").json()}
+    assert {blob_hash for blob_hash, _ in stored} <= listed
+    assert faulty.temporary_files() == []
 
 
 def test_a_node_killed_in_the_middle_of_an_upload_keeps_nothing_of_it(faulty: Cluster) -> None:

@@ -1,5 +1,7 @@
 """A client that goes on uploading while something is done to the cluster."""
 
+import contextlib
+import itertools
 import secrets
 import threading
 import time
@@ -23,11 +25,14 @@ class Outcome:
 
 
 class Uploads:
-    """Uploads small files one after another to one node, in a thread, while the context is open."""
+    """Uploads small files one after another, in a thread, while the context is open.
 
-    def __init__(self, node: Server) -> None:
+    It takes the nodes in turn; one that hangs up is passed over, as a client would do.
+    """
+
+    def __init__(self, *nodes: Server) -> None:
         self.outcomes: list[Outcome] = []
-        self._node = node
+        self._nodes = itertools.cycle(nodes)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -62,5 +67,6 @@ class Uploads:
         while not self._stopping.is_set():
             content = secrets.token_bytes(2_000)
             began = time.monotonic()
-            answer = self._node.upload(content, f"{content[:8].hex()}.bin")
-            self.outcomes.append(Outcome(content, answer, time.monotonic() - began))
+            with contextlib.suppress(requests.ConnectionError):
+                answer = next(self._nodes).upload(content, f"{content[:8].hex()}.bin")
+                self.outcomes.append(Outcome(content, answer, time.monotonic() - began))
