@@ -7,9 +7,12 @@ read and hashed before anything is believed of them.
 import sqlite3
 import threading
 from dataclasses import astuple, dataclass
+from typing import Final
 
 from node_app.database import NodeDatabase
 from node_app.errors import StoreFailed, StoreFull
+
+REMEMBERED_SIZES: Final = 16_384
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class BlobIndex:
         sql = "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM blob"
         ((self._count, self._size),) = database.read(sql)
         self._counting = threading.Lock()
+        self._sizes: dict[str, int] = {}
 
     def put(self, record: BlobRecord) -> None:
         """Keep the record of a blob that has none; returns once it is on disk."""
@@ -49,6 +53,18 @@ class BlobIndex:
     def get(self, blob_hash: str) -> BlobRecord | None:
         rows = self._database.read("SELECT * FROM blob WHERE hash = ?", (blob_hash,))
         return BlobRecord(*rows[0]) if rows else None
+
+    def size(self, blob_hash: str) -> int | None:
+        """Return a verified blob's size in bytes; remembered, for every read asks for it.
+
+        It may be that of a blob removed since: a content's size never changes.
+        """
+        size = self._sizes.get(blob_hash)
+        if size is None and (record := self.get(blob_hash)) is not None:
+            if len(self._sizes) >= REMEMBERED_SIZES:
+                self._sizes.clear()
+            size = self._sizes[blob_hash] = record.size
+        return size
 
     def remove(self, record: BlobRecord) -> None:
         """Forget a blob; returns once that is on disk."""

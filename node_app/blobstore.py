@@ -6,9 +6,9 @@ found under a name and does not hash to it is moved to quarantine, never served 
 """
 
 import hashlib
+import logging
 import os
 import shutil
-import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -17,35 +17,25 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Protocol, Self, cast
+from typing import Final, Protocol
 
 from node_app.blobindex import BlobIndex, BlobRecord, Totals
+from node_app.blobwriter import BlobWriter, Digests
 from node_app.disk import (
-    FILE_MODE,
     fsync_folder,
     make_folder_durable,
     positioned_read,
     storage_errors,
 )
-from node_app.errors import BlobNotFound, HashCollision, NodeError, StoreFull
+from node_app.errors import BlobNotFound, HashCollision, NodeError, StoreFailed, StoreFull
 
-# Up to this size a blob stays in memory until it is written in one go.
-MEMORY_BYTES: Final = 128 * 1024
+logger = logging.getLogger(__name__)
+
 CHUNK_BYTES: Final = 256 * 1024
 LOCK_STRIPES: Final = 256
 # Below this much free space a node takes no more blobs, so that its own records still fit.
 RESERVED_BYTES: Final = 16 * 1024 * 1024
 COLLISION: Final = "Another content with this MD5 is stored already; this one cannot be kept."
-
-
-@dataclass(frozen=True)
-class Digests:
-    """What a content is: its address, the SHA-256 beside it, and its size in bytes."""
-
-    md5: str
-    sha256: str
-    size: int
 
 
 @dataclass(frozen=True)
@@ -64,100 +54,6 @@ class BlobReader(Protocol):
     def read_at(self, offset: int, length: int) -> bytes: ...
 
     def close(self) -> None: ...
-
-
-class BlobWriter:
-    """Takes a blob's bytes and hashes them; what is over MEMORY_BYTES goes to a temporary file.
-
-    Leaving the context discards whatever no store has committed.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._sha256 = hashlib.sha256()
-        self._memory = bytearray()
-        self._file: FileIO | None = None
-        self.path: Path | None = None
-        self.size = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def write(self, data: bytes) -> None:
-        """Append `data`; StoreFull or StoreFailed when the temporary file cannot take it."""
-        self._md5.update(data)
-        self._sha256.update(data)
-        self.size += len(data)
-        if self._file is None and self.size <= MEMORY_BYTES:
-            self._memory += data
-            return
-        with storage_errors():
-            if self._file is None:
-                self._spill()
-            self._append(data)
-
-    def digests(self) -> Digests:
-        """Return what has been written so far."""
-        return Digests(self._md5.hexdigest(), self._sha256.hexdigest(), self.size)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Return written bytes back; from any thread, also while and after a store keeps them."""
-        if self.size <= MEMORY_BYTES:
-            return bytes(self._memory[offset : offset + length])
-        return positioned_read(self._output, offset, length)
-
-    def make_durable(self) -> None:
-        """Put all bytes on disk, in the temporary file."""
-        with storage_errors():
-            if self._file is None:
-                self._spill()
-            os.fsync(self._output.fileno())
-
-    def rename(self, target: Path) -> None:
-        """Give the temporary file its final name; what was written can still be read back."""
-        if os.name == "nt" and self._file is not None:  # Windows renames no open file.
-            self._file.close()
-            self._file = None
-        cast("Path", self.path).replace(target)
-        self.path = None
-        if self._file is None:
-            self._file = FileIO(target)
-
-    def close(self) -> None:
-        """Close, and remove the temporary file unless it has been renamed."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-            self.path = None
-
-    @property
-    def _output(self) -> FileIO:
-        return cast("FileIO", self._file)
-
-    def _spill(self) -> None:
-        descriptor, name = tempfile.mkstemp(prefix="upload-", dir=self._folder)
-        self.path = Path(name)
-        # Unbuffered: the caller's chunks are large, and a reader sees every byte at once.
-        self._file = FileIO(descriptor, "w+")
-        self.path.chmod(FILE_MODE)
-        self._append(self._memory)
-
-    def _append(self, data: bytes | bytearray) -> None:
-        remaining = memoryview(data)
-        while remaining:
-            # An unbuffered write may take a part only, for example of the last free block.
-            remaining = remaining[self._output.write(remaining) :]
 
 
 class BlobStore(ABC):
@@ -189,7 +85,7 @@ class BlobStore(ABC):
         nothing under the blob's name.
         """
         digests = writer.digests()
-        with self._lock(digests.md5), storage_errors():
+        with writer.in_use(), self._lock(digests.md5), storage_errors():
             record = self._index.get(digests.md5)
             if record is not None and record.sha256 != digests.sha256:
                 # Also when the bytes that the record tells of are damaged or gone: other nodes
@@ -338,11 +234,17 @@ class LocalBlobStore(BlobStore):
         return Path(f"{self._root}/{blob_hash[:2]}/{blob_hash[2:4]}/{blob_hash}")
 
     def open(self, blob_hash: str) -> LocalBlobReader:
-        # A name appears here with all of its bytes, so the index need not be asked.
-        return self._open_unverified(blob_hash)
+        reader = self._open_unverified(blob_hash)
+        # A name appears here with all of its bytes, so a blob without a row is whole as well.
+        if self._index.size(blob_hash) not in {None, reader.size}:
+            reader.close()
+            logger.error("The copy of %s has lost its size", blob_hash)
+            raise StoreFailed("This node's copy of the blob is damaged.")
+        return reader
 
     def space(self) -> Space:
-        usage = shutil.disk_usage(self._folder)
+        with storage_errors():
+            usage = shutil.disk_usage(self._folder)
         return Space(usage.total, usage.free)
 
     def probe(self) -> None:

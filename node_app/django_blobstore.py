@@ -18,7 +18,8 @@ from storages.backends.s3 import S3Storage
 from mini_dropbox.env import PREFIX, ConfigurationError, Env
 from node_app import s3_reader
 from node_app.blobindex import BlobIndex
-from node_app.blobstore import LOCK_STRIPES, BlobReader, BlobStore, BlobWriter, Space
+from node_app.blobstore import LOCK_STRIPES, BlobReader, BlobStore, Space
+from node_app.blobwriter import BlobWriter
 from node_app.disk import NO_ROOM
 from node_app.errors import BlobNotFound, NodeError, StoreFailed, StoreFull
 

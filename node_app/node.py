@@ -16,7 +16,8 @@ from mini_dropbox.signing import Signer
 from mini_dropbox.wire import Heartbeat, NodeEntry, Registration
 from node_app import http_client
 from node_app.blobindex import BlobIndex
-from node_app.blobstore import RESERVED_BYTES, BlobStore, BlobWriter, LocalBlobStore
+from node_app.blobstore import RESERVED_BYTES, BlobStore, LocalBlobStore
+from node_app.blobwriter import BlobWriter
 from node_app.cluster_view import ClusterView
 from node_app.database import NodeDatabase
 from node_app.errors import HashCollision, MasterError, MasterRefused, NodeError, ShuttingDown

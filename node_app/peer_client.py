@@ -17,7 +17,7 @@ from mini_dropbox.wire import (
     NodeEntry,
 )
 from node_app import http_client
-from node_app.blobstore import Digests
+from node_app.blobwriter import Digests
 from node_app.errors import HashCollision, PeerError
 
 # A peer that says nothing for this long has stopped: uploads and reads then go elsewhere,

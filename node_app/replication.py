@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mini_dropbox.wire import NodeEntry
-from node_app.blobstore import CHUNK_BYTES, MEMORY_BYTES, BlobStore, BlobWriter, Digests
+from node_app.blobstore import CHUNK_BYTES, BlobStore
+from node_app.blobwriter import MEMORY_BYTES, BlobWriter, Digests
 from node_app.cluster_view import ClusterView
 from node_app.errors import (
     BelowQuorum,

@@ -10,7 +10,8 @@ from typing import Any, Final
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from mini_dropbox.wire import WireError, clean_file_name
-from node_app.blobstore import CHUNK_BYTES, BlobWriter
+from node_app.blobstore import CHUNK_BYTES
+from node_app.blobwriter import BlobWriter
 from node_app.dataplane.http import Request, check_complete
 from node_app.errors import BadForm, BadName, LengthRequired, MissingFile, TooLarge
 
@@ -72,6 +73,8 @@ class PipedWriter:
         await self.settle()
         piece, self._piece = bytes(self._piece), bytearray()
         self._writing = asyncio.ensure_future(self._run(self._writer.write, piece))
+        # A cancelled upload leaves its last piece to itself, whose failure is no news then.
+        self._writing.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 async def read_form(request: Request, output: PipedWriter, limit: int) -> FormFile:

@@ -8,7 +8,7 @@ from threading import Barrier
 import pytest
 
 from node_app.blobindex import Totals
-from node_app.blobstore import MEMORY_BYTES
+from node_app.blobwriter import MEMORY_BYTES
 from node_app.errors import BlobNotFound, HashCollision
 from tests.support.blob_backends import Backend, md5, sha256
 from tests.support.md5_collision import COLLIDING_MD5, colliding_pair

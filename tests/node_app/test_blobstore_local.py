@@ -7,16 +7,19 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
-from node_app.blobstore import MEMORY_BYTES, BlobWriter
+from node_app.blobwriter import MEMORY_BYTES, BlobWriter
 from node_app.errors import StoreFailed, StoreFull
 from tests.support.blob_backends import LocalBackend, md5, sha256
+from tests.support.waiting import eventually
 
 SMALL = b"small content"
 LARGE = bytes(MEMORY_BYTES) + b"large content"
+NAMED = {"name": "name", "content_type": ""}
 SIZES = pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
 
 
@@ -298,6 +301,49 @@ def test_a_small_upload_can_be_read_back_while_a_store_moves_it_to_disk(
 
     assert SMALL in seen
     assert set(seen) == {SMALL}
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+def test_a_writer_given_up_amid_a_commit_is_whole_or_not_there(
+    backend: LocalBackend, content: bytes
+) -> None:
+    writer = backend.store.writer()
+    writer.write(content)
+    lock = backend.store._locks[int(md5(content)[:2], 16)]
+    lock.acquire()
+    commit = Thread(target=backend.store.commit, args=(writer,), kwargs=NAMED)
+    commit.start()
+    eventually(lambda: writer._users == 1)
+
+    writer.close()
+    lock.release()
+    commit.join()
+
+    assert backend.get(md5(content)) == content
+    assert backend.temporary_files() == []
+
+
+def test_nobody_begins_with_a_writer_that_was_given_up(backend: LocalBackend) -> None:
+    writer = backend.store.writer()
+    writer.write(LARGE)
+    writer.close()
+
+    with pytest.raises(StoreFailed):
+        backend.store.commit(writer, **NAMED)
+    with pytest.raises(StoreFailed):
+        writer.write(SMALL)
+    with pytest.raises(StoreFailed):
+        writer.read_at(0, 1)
+    assert_nothing_is_kept(backend)
+
+
+@pytest.mark.parametrize("left", [0, 10, len(LARGE) + 1])
+def test_a_copy_that_has_lost_its_size_is_not_served(backend: LocalBackend, left: int) -> None:
+    backend.put(LARGE)
+    os.truncate(backend.path(md5(LARGE)), left)
+
+    with pytest.raises(StoreFailed):
+        backend.store.open(md5(LARGE))
 
 
 def test_the_space_is_the_disks(backend: LocalBackend) -> None:

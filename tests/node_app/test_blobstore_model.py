@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from node_app.blobindex import Totals
-from node_app.blobstore import MEMORY_BYTES
+from node_app.blobwriter import MEMORY_BYTES
 from node_app.errors import BlobNotFound, HashCollision
 from tests.support.blob_backends import LocalBackend, md5, sha256
 from tests.support.md5_collision import colliding_pair

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mini_dropbox.wire import NodeEntry
-from node_app.blobstore import CHUNK_BYTES, BlobWriter, Digests
+from node_app.blobstore import CHUNK_BYTES
+from node_app.blobwriter import BlobWriter, Digests
 from node_app.cluster_view import ClusterView
 from node_app.errors import (
     BelowQuorum,

@@ -1,0 +1,154 @@
+"""Receives one blob: counts, hashes, and holds its bytes until a store keeps them."""
+
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, cast
+
+from node_app.disk import FILE_MODE, positioned_read, storage_errors
+from node_app.errors import StoreFailed
+
+# Up to this size a blob stays in memory until it is written in one go.
+MEMORY_BYTES: Final = 128 * 1024
+
+
+@dataclass(frozen=True)
+class Digests:
+    """What a content is: its address, the SHA-256 beside it, and its size in bytes."""
+
+    md5: str
+    sha256: str
+    size: int
+
+
+class BlobWriter:
+    """Takes a blob's bytes and hashes them; what is over MEMORY_BYTES goes to a temporary file.
+
+    Leaving the context discards whatever no store has committed. Threads that are at work on
+    the writer at that moment (a commit, a read for a peer) finish first; none can begin later.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._guard = threading.Lock()
+        self._users = 0
+        self._closed = False
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+        self._memory = bytearray()
+        self._file: FileIO | None = None
+        self.path: Path | None = None
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the writer open meanwhile; StoreFailed when it is closed already."""
+        with self._guard:
+            if self._closed:
+                raise StoreFailed("The upload was given up.")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._users -= 1
+                given_up = self._closed and not self._users
+            if given_up:
+                self._discard()
+
+    def write(self, data: bytes) -> None:
+        """Append `data`; StoreFull or StoreFailed when the temporary file cannot take it."""
+        with self.in_use(), storage_errors():
+            self._md5.update(data)
+            self._sha256.update(data)
+            self.size += len(data)
+            if self._file is None and self.size <= MEMORY_BYTES:
+                self._memory += data
+                return
+            if self._file is None:
+                self._spill()
+            self._append(data)
+
+    def digests(self) -> Digests:
+        """Return what has been written so far."""
+        return Digests(self._md5.hexdigest(), self._sha256.hexdigest(), self.size)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return written bytes back; from any thread, also while and after a store keeps them."""
+        with self.in_use():
+            if self.size <= MEMORY_BYTES:
+                return bytes(self._memory[offset : offset + length])
+            return positioned_read(self._output, offset, length)
+
+    def make_durable(self) -> None:
+        """Put all bytes on disk, in the temporary file."""
+        with storage_errors():
+            if self._file is None:
+                self._spill()
+            descriptor = self._output.fileno()
+            os.fsync(descriptor)
+            if os.fstat(descriptor).st_size != self.size:
+                raise StoreFailed("The temporary file does not hold what was written.")
+
+    def rename(self, target: Path) -> None:
+        """Give the temporary file its final name; what was written can still be read back."""
+        if os.name == "nt" and self._file is not None:  # Windows renames no open file.
+            self._file.close()
+            self._file = None
+        cast("Path", self.path).replace(target)
+        self.path = None
+        if self._file is None:
+            self._file = FileIO(target)
+
+    def close(self) -> None:
+        """Give up whatever no store has committed, as soon as nobody uses it; never waits."""
+        with self._guard:
+            unused = not self._users and not self._closed
+            self._closed = True
+        if unused:
+            self._discard()
+
+    def _discard(self) -> None:
+        """Close, and remove the temporary file unless it has been renamed."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+            self.path = None
+
+    @property
+    def _output(self) -> FileIO:
+        return cast("FileIO", self._file)
+
+    def _spill(self) -> None:
+        descriptor, name = tempfile.mkstemp(prefix="upload-", dir=self._folder)
+        self.path = Path(name)
+        # Unbuffered: the caller's chunks are large, and a reader sees every byte at once.
+        self._file = FileIO(descriptor, "w+")
+        self.path.chmod(FILE_MODE)
+        self._append(self._memory)
+
+    def _append(self, data: bytes | bytearray) -> None:
+        remaining = memoryview(data)
+        while remaining:
+            # An unbuffered write may take a part only, for example of the last free block.
+            remaining = remaining[self._output.write(remaining) :]
