@@ -16,7 +16,7 @@ from mini_dropbox.signing import Signer
 from mini_dropbox.wire import Heartbeat, NodeEntry, Registration
 from node_app import http_client
 from node_app.blobindex import BlobIndex
-from node_app.blobstore import RESERVED_BYTES, BlobStore, LocalBlobStore
+from node_app.blobstore import BlobStore, LocalBlobStore, Space
 from node_app.blobwriter import BlobWriter
 from node_app.cluster_view import ClusterView
 from node_app.database import NodeDatabase
@@ -181,7 +181,6 @@ class Node:
         while True:
             try:
                 heartbeat = await self.run(self._heartbeat)
-                self.replicator.own_is_writable = heartbeat.writable
                 self.cluster.update(await self.master.heartbeat(heartbeat))
             except MasterError as error:
                 self._complain(error)
@@ -209,7 +208,8 @@ class Node:
         self._complaint = str(error)
 
     def _heartbeat(self) -> Heartbeat:
-        space, totals = self.store.space(), self.store.totals()
+        self.replicator.own_failure = self._probe()
+        space, totals = self._space(), self.store.totals()
         return Heartbeat(
             node_id=self.settings.node_id,
             url=self.settings.node_url,
@@ -218,18 +218,24 @@ class Node:
             free_bytes=space.free,
             used_bytes=totals.size,
             blob_count=totals.count,
-            writable=self._can_store(space.free),
+            writable=self.replicator.own_failure is None,
         )
 
-    def _can_store(self, free: int | None) -> bool:
-        if free is not None and free < RESERVED_BYTES:
-            return False
+    def _space(self) -> Space:
+        try:
+            return self.store.space()
+        except NodeError:
+            return Space(None, None)
+
+    def _probe(self) -> NodeError | None:
+        """Return what keeps the store from taking blobs, said in the log when it begins."""
         try:
             self.store.probe()
         except NodeError as error:
-            logger.error("This node takes no uploads: %s", error)  # noqa: TRY400  no traceback
-            return False
-        return True
+            if self.replicator.own_failure is None:
+                logger.error("This node takes no uploads: %s", error)  # noqa: TRY400  no traceback
+            return error
+        return None
 
     def _own_entry(self) -> NodeEntry:
         """Return this node as it stands alone, until the master's map gives it its weight."""

@@ -49,13 +49,14 @@ class Replicator:
         self._peers = peers
         self._cluster = cluster
         self._run = run
-        self.own_is_writable = True
+        # What keeps this node from storing, if anything does; every heartbeat finds out.
+        self.own_failure: NodeError | None = None
 
     def check_quorum(self) -> None:
-        """BelowQuorum when too few nodes are there to keep the promised number of copies."""
-        there = self._cluster.home_count(own_is_writable=self.own_is_writable)
+        """Refuse, as `replicate` would, when too few nodes are there for the write quorum."""
+        there = self._cluster.home_count(own_is_writable=self.own_failure is None)
         if there < self._cluster.write_quorum:
-            raise _below_quorum(there, self._cluster.write_quorum)
+            raise self._too_few(there, [])
 
     async def replicate(self, writer: BlobWriter, *, name: str, content_type: str) -> Replicas:
         """Store the upload on as many nodes as there should be copies, the best placed first.
@@ -66,7 +67,7 @@ class Replicator:
         another upload of the same content may just have counted on them.
         """
         digests = writer.digests()
-        homes = self._cluster.homes(digests.md5, own_is_writable=self.own_is_writable)
+        homes = self._cluster.homes(digests.md5, own_is_writable=self.own_failure is None)
         stored: dict[NodeEntry, bool] = {}
         failures: list[Exception] = []
         while homes and len(stored) < self._cluster.replication_factor:
@@ -131,7 +132,7 @@ class Replicator:
     def _too_few(self, copies: int, failures: list[Exception]) -> NodeError:
         """Return what is wrong: a disk, where that alone keeps the file from being stored."""
         for kind in (StoreFull, StoreFailed):
-            failure = next((f for f in failures if isinstance(f, kind)), None)
+            failure = next((f for f in (*failures, self.own_failure) if isinstance(f, kind)), None)
             if failure is not None and copies == 0:
                 return failure
         return _below_quorum(copies, self._cluster.write_quorum)

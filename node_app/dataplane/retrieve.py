@@ -2,6 +2,7 @@
 
 import asyncio
 import mimetypes
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -111,17 +112,22 @@ async def _serve(
         await request.respond(status, body, headers)
     else:
         await request.start(status, headers)
-        await _send_range(request, node, reader, wanted)
+        await _send_pieces(request, _pieces(node, reader, wanted))
 
 
-async def _send_range(request: Request, node: Node, reader: BlobReader, wanted: ByteRange) -> None:
-    """Send in pieces; the next is read from disk while the client takes the one before."""
+async def _pieces(node: Node, reader: BlobReader, wanted: ByteRange) -> AsyncIterator[bytes]:
+    for offset in range(wanted.start, wanted.stop, CHUNK_BYTES):
+        length = min(CHUNK_BYTES, wanted.stop - offset)
+        piece = await node.run(reader.read_at, offset, length)
+        _check_whole(piece, length)
+        yield piece
+
+
+async def _send_pieces(request: Request, pieces: AsyncIterator[bytes]) -> None:
+    """Send a body as fast as the client takes it; ClientGone as soon as nobody does."""
     gone = asyncio.ensure_future(request.wait_for_disconnect())
     try:
-        for offset in range(wanted.start, wanted.stop, CHUNK_BYTES):
-            length = min(CHUNK_BYTES, wanted.stop - offset)
-            piece = await node.run(reader.read_at, offset, length)
-            _check_whole(piece, length)
+        async for piece in pieces:
             if gone.done():
                 raise ClientGone
             await request.send(piece, more=True)
@@ -139,7 +145,8 @@ def _check_whole(piece: bytes, length: int) -> None:
 async def _serve_from_peer(request: Request, node: Node, blob_hash: str, name: str) -> None:
     """Stream from the first peer that has the blob.
 
-    404 only when the cluster is known not to have it; 503 while a holder cannot be reached.
+    404 when neither the nodes that answer nor the master know of it; 503 while a node that has
+    it, or may have it and the master is away, cannot be reached.
     """
     holders = node.cluster.holders(blob_hash)
     wanted = _Wanted(blob_hash, name)
@@ -199,9 +206,7 @@ async def _relay_body(request: Request, answer: PeerAnswer, name: str) -> None:
     if answer.status in {200, 206}:
         headers += _naming(name)
     await request.start(answer.status, headers)
-    async for chunk in answer.content.iter_any():
-        await request.send(chunk, more=True)
-    await request.send(b"")
+    await _send_pieces(request, answer.content.iter_any())
 
 
 def _range_headers(content_range: str) -> Headers:

@@ -17,7 +17,6 @@ from node_app.errors import (
     PeerError,
     StoreFailed,
     StoreFull,
-    Unavailable,
 )
 from node_app.replication import Replicas, Replicator
 from tests.support.blob_backends import LocalBackend, md5, sha256
@@ -203,13 +202,13 @@ async def test_below_the_quorum_an_upload_is_refused_and_its_copy_is_left_for_ot
     [
         (StoreFull("The disk is full."), StoreFull),
         (StoreFailed("The disk failed."), StoreFailed),
-        (PeerError("PUT: no answer"), Unavailable),
+        (PeerError("PUT: no answer"), StoreFailed),
     ],
 )
 async def test_the_answer_says_why_nobody_could_keep_the_file(
     cluster: Cluster, failure: NodeError | PeerError, expected: type[NodeError]
 ) -> None:
-    cluster.replicator.own_is_writable = False
+    cluster.replicator.own_failure = StoreFailed("The disk failed.")
     for peer in PEERS:
         cluster.peers.failures[peer.node_id] = failure
 
@@ -223,11 +222,14 @@ async def test_the_quorum_is_checked_before_an_upload_begins(cluster: Cluster) -
     for peer in PEERS:
         cluster.view.suspect(peer.node_id)
     cluster.replicator.check_quorum()
-    cluster.replicator.own_is_writable = False
-    with pytest.raises(Unavailable):
+    cluster.replicator.own_failure = StoreFailed("The disk failed.")
+    with pytest.raises(StoreFailed):
+        cluster.replicator.check_quorum()
+    cluster.replicator.own_failure = StoreFull("The disk is full.")
+    with pytest.raises(StoreFull):
         cluster.replicator.check_quorum()
 
-    cluster.replicator.own_is_writable = True
+    cluster.replicator.own_failure = None
     cluster.shape(copies=2, quorum=2)
     with pytest.raises(BelowQuorum):
         cluster.replicator.check_quorum()
