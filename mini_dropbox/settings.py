@@ -68,6 +68,7 @@ if ENV.role is env.Role.MASTER:
         "mini_dropbox.static_files.StaticFilesMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.middleware.common.CommonMiddleware",
+        "mini_dropbox.origins.refuse_foreign_origins",
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
