@@ -24,6 +24,7 @@ from node_app.blobwriter import BlobWriter, Digests
 from node_app.disk import (
     fsync_folder,
     make_folder_durable,
+    make_folders,
     positioned_read,
     storage_errors,
 )
@@ -227,6 +228,8 @@ class LocalBlobStore(BlobStore):
         super().__init__(folder, index)
         self._folder = folder
         self._root = str(folder / "blobs")
+        # Folders that this process has put on disk, each with its parents.
+        self._settled: set[Path] = set()
         make_folder_durable(folder / "blobs")
 
     def path(self, blob_hash: str) -> Path:
@@ -263,10 +266,11 @@ class LocalBlobStore(BlobStore):
         try:
             writer.rename(target)
         except FileNotFoundError:
-            make_folder_durable(target.parent)
+            make_folders(target.parent)
+            self._settled.discard(target.parent)
             writer.rename(target)
         try:
-            fsync_folder(target.parent)
+            self._settle_folders(target.parent)
         except OSError:
             # Nobody may believe in a name that a power cut could take back.
             target.unlink(missing_ok=True)
@@ -276,8 +280,19 @@ class LocalBlobStore(BlobStore):
         path = self.path(blob_hash)
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        for folder in path.parents[:3]:
-            fsync_folder(folder)
+        self._settled.discard(path.parent)
+        self._settle_folders(path.parent)
+
+    def _settle_folders(self, folder: Path) -> None:
+        """Put a folder's entries on disk, and once a process those that lead to it.
+
+        Also where the folders were there before: whoever made them may have ended too early. It
+        comes last, because one commit of the file system's journal then serves all of them.
+        """
+        known = folder in self._settled
+        for part in (folder,) if known else (folder, *folder.parents[:2]):
+            fsync_folder(part)
+        self._settled.add(folder)
 
     def _remove(self, blob_hash: str) -> None:
         path = self.path(blob_hash)

@@ -40,16 +40,22 @@ def storage_errors() -> Iterator[None]:
 
 def make_folder_durable(path: Path) -> None:
     """Make `path` and its missing parents so that a power cut cannot take them back."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    for folder in reversed(missing):
-        folder.mkdir(exist_ok=True)
-        folder.chmod(FOLDER_MODE)
+    for folder in make_folders(path):
         try:
             fsync_folder(folder.parent)
         except OSError:
             # Whoever finds the folder takes it as durable.
-            folder.rmdir()
+            path.rmdir()
             raise
+
+
+def make_folders(path: Path) -> list[Path]:
+    """Make `path` and its missing parents, whatever the umask; return what was missing."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(FOLDER_MODE)
+    return missing
 
 
 def fsync_folder(path: Path) -> None:
