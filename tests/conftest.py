@@ -1,5 +1,6 @@
 """What several kinds of tests share."""
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -60,8 +61,10 @@ def start_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartClu
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Show the logs of the clusters that a failed test has used."""
+    """Show the logs of the clusters that a failed test has used; in CI, let no test be skipped."""
     report = yield
+    if report.skipped and "CI" in os.environ:
+        report.outcome, report.longrepr = "failed", f"skipped, which CI forbids: {report.longrepr}"
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
             clusters = [value] if isinstance(value, Cluster) else getattr(value, "clusters", [])
