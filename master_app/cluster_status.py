@@ -107,7 +107,7 @@ def holdings(summary: ClusterSummary) -> str:
         return f"{files}, {size}."
     wanted = summary.blob_count * summary.replication_factor
     if summary.replica_count < wanted:
-        return f"{files}, {size}, {copies(wanted - summary.replica_count)} still to be made."
+        return f"{files}, {size}, {copies(wanted - summary.replica_count)} missing."
     each = "of it" if summary.file_count == 1 else "of each"
     return f"{files}, {size}, {copies(summary.replication_factor)} {each}."
 

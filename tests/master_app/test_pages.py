@@ -118,7 +118,7 @@ def test_copies_that_are_still_missing_are_counted(client: Client) -> None:
     add_file("a.txt")
     add_file("b.txt", replicas=("8001",))
     html = client.get("/").content.decode().replace("\xa0", " ")
-    assert "2 files, 10 bytes, 1 copy still to be made." in html
+    assert "2 files, 10 bytes, 1 copy missing." in html
     assert "1 of 2 copies" in html
 
 
