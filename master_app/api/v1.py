@@ -1,14 +1,20 @@
 """`/api/v1/`: files, blobs and nodes to list, filter and search, page by page."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import django_filters
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django.utils.dateparse import parse_datetime
+from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.exceptions import NotFound
 from rest_framework.filters import SearchFilter
-from rest_framework.pagination import CursorPagination
+from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.request import Request
 from rest_framework.serializers import ModelSerializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
@@ -33,6 +39,14 @@ def documented(serializer: type[ModelSerializer[Any]]) -> Callable[[type[V]], ty
     return decorator
 
 
+def in_utc(moment: datetime) -> datetime:
+    """Return a moment as the database stores it; ValueError for one beyond the years 1 to 9999."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(str(error)) from error
+
+
 class NewestFirst(CursorPagination):
     """Pages by key, newest first: as quick at the end as at the start, and never a count."""
 
@@ -41,11 +55,45 @@ class NewestFirst(CursorPagination):
     page_size_query_param = "page_size"
     ordering = ("-created_at", "-id")
 
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """Return where a page starts; NotFound for what no page of ours has led to."""
+        cursor = super().decode_cursor(request)
+        if cursor is not None and cursor.position is not None:
+            self._check_position(str(cursor.position))
+        return cursor
+
+    def _check_position(self, position: str) -> None:
+        """Hold that a position is a moment: the database would be asked for anything else, too."""
+        try:
+            moment = parse_datetime(position)
+            usable = moment is not None and moment.tzinfo is not None and in_utc(moment)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise NotFound(self.invalid_cursor_message)
+
 
 class NodesByFirstSeen(NewestFirst):
     """The same for nodes, which are joined rather than created."""
 
     ordering = ("first_seen_at", "id")
+
+
+class MomentField(IsoDateTimeField):
+    """A date and time with an offset, or in UTC."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        moment = super().to_python(value)
+        try:
+            return None if moment is None else in_utc(moment)
+        except ValueError as error:
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from error
+
+
+class MomentFilter(django_filters.IsoDateTimeFilter):
+    """Compares with a moment."""
+
+    field_class = MomentField
 
 
 class FileFilter(django_filters.FilterSet):
@@ -56,8 +104,8 @@ class FileFilter(django_filters.FilterSet):
     verified = django_filters.BooleanFilter(field_name="blob__verified")
     min_size = django_filters.NumberFilter(field_name="blob__size", lookup_expr="gte")
     max_size = django_filters.NumberFilter(field_name="blob__size", lookup_expr="lte")
-    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    created_after = MomentFilter(field_name="created_at", lookup_expr="gte")
+    created_before = MomentFilter(field_name="created_at", lookup_expr="lt")
 
     class Meta:
         model = File

@@ -1,11 +1,20 @@
+import base64
+from datetime import UTC, timedelta, timezone
 from typing import Any
+from urllib.parse import urlencode
 
+import hypothesis
 import pytest
 from django.test import Client
+from hypothesis import strategies as st
 
 from tests.support.records import add_file, add_node
 
 pytestmark = pytest.mark.django_db
+
+# No example changes what a fixture has made.
+ANY_FIXTURE = [hypothesis.HealthCheck.function_scoped_fixture]
+EAST, WEST = (timezone(timedelta(hours=sign * 23, minutes=59)) for sign in (1, -1))
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +138,77 @@ def test_health_is_text_unless_json_is_asked_for(client: Client) -> None:
     assert client.get("/health", headers={"Accept": "*/*"}).content == b"OK"
     details = client.get("/health", headers={"Accept": "application/json"}).json()
     assert details["nodes"] == {"8001": "healthy", "8002": "down"}
+
+
+LISTS = ["files", "blobs", "nodes"]
+OUT_OF_REACH = ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"]
+positions = st.one_of(
+    st.text(max_size=40),
+    st.datetimes().map(str),
+    st.datetimes(timezones=st.sampled_from([UTC, EAST, WEST])).map(str),
+    st.dates().map(str),
+    st.integers().map(str),
+)
+
+
+def cursor(position: str, **others: str) -> str:
+    query = urlencode({"p": position, **others})
+    return base64.b64encode(query.encode()).decode()
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize(
+    "position", ["abc", "-9999-99-99", "2024-13-01 00:00:00+00:00", "2024-01-01", *OUT_OF_REACH]
+)
+def test_a_cursor_that_leads_nowhere_is_not_found(client: Client, path: str, position: str) -> None:
+    response = client.get(f"/api/v1/{path}/", {"cursor": cursor(position)})
+
+    assert response.status_code == 404
+    assert response.json() == {"detail": "Invalid cursor", "code": "not_found"}
+
+
+@pytest.mark.parametrize("name", ["created_after", "created_before"])
+@pytest.mark.parametrize("moment", OUT_OF_REACH)
+def test_a_moment_that_no_calendar_in_utc_has_is_refused(
+    client: Client, name: str, moment: str
+) -> None:
+    response = client.get("/api/v1/files/", {name: moment})
+
+    assert response.status_code == 400
+    body = response.json()
+    assert body["code"] == "invalid"
+    assert body["errors"].keys() == {name}
+
+
+def assert_answered(client: Client, path: str, query: dict[str, str]) -> None:
+    response = client.get(path, query)
+    assert response.status_code in {200, 400, 404}, (path, query, response.content)
+    if response.status_code != 200:
+        assert set(response.json()) >= {"detail", "code"}
+
+
+@pytest.mark.parametrize("path", LISTS)
+@hypothesis.given(
+    position=positions, others=st.dictionaries(st.sampled_from("or"), st.text(max_size=30))
+)
+@hypothesis.settings(suppress_health_check=ANY_FIXTURE, deadline=None)
+def test_any_cursor_is_answered(
+    client: Client, path: str, position: str, others: dict[str, str]
+) -> None:
+    assert_answered(client, f"/api/v1/{path}/", {"cursor": cursor(position, **others)})
+
+
+@hypothesis.given(
+    name=st.sampled_from(["created_after", "created_before", "min_size", "max_size", "page_size"]),
+    value=st.one_of(positions, st.floats().map(str)),
+)
+@hypothesis.settings(suppress_health_check=ANY_FIXTURE, deadline=None)
+def test_any_bound_is_answered(client: Client, name: str, value: str) -> None:
+    assert_answered(client, "/api/v1/files/", {name: value})
+    assert_answered(client, "/api/v1/blobs/", {name: value})
+
+
+@hypothesis.given(key=st.integers(min_value=0))
+@hypothesis.settings(suppress_health_check=ANY_FIXTURE, deadline=None)
+def test_any_number_of_a_file_is_answered(client: Client, key: int) -> None:
+    assert_answered(client, f"/api/v1/files/{key}/", {})
