@@ -20,6 +20,9 @@ PROJECT_DIR: Final = Path(__file__).resolve().parent.parent
 DEFAULT_MASTER_PORT: Final = 9000
 DEFAULT_NODE_PORT: Final = 8001
 
+# Below this a key can be guessed from what it has signed.
+MIN_KEY_CHARACTERS: Final = 16
+
 _HEADER_VALUE_PATTERN: Final = re.compile(r"[!-~]+")
 NODE_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -107,6 +110,16 @@ class _Reader:
         value = self.text(name)
         if value is not None and not _HEADER_VALUE_PATTERN.fullmatch(value):
             message = f"{PREFIX}{name} is not usable: it takes ASCII characters without spaces."
+            raise ConfigurationError(message)
+        return value
+
+    def key(self, name: str) -> str | None:
+        """Return what signs; one that is too short is refused without showing it."""
+        value = self.text(name)
+        if value is not None and len(value) < MIN_KEY_CHARACTERS:
+            message = (
+                f"{PREFIX}{name} is not usable: it takes at least {MIN_KEY_CHARACTERS} characters."
+            )
             raise ConfigurationError(message)
         return value
 
@@ -227,10 +240,10 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
         replication_factor=replication_factor,
         write_quorum=write_quorum,
         max_upload_bytes=reader.integer("MAX_UPLOAD_BYTES", 10 * 1024 * 1024, minimum=1),
-        cluster_secret=reader.text("CLUSTER_SECRET"),
+        cluster_secret=reader.key("CLUSTER_SECRET"),
         heartbeat_seconds=reader.seconds("HEARTBEAT_SECONDS", 2.0),
         auth=reader.choice("AUTH", AuthMode.AUTO, AuthMode),
-        secret_key=reader.text("SECRET_KEY"),
+        secret_key=reader.key("SECRET_KEY"),
         allowed_hosts=reader.names("ALLOWED_HOSTS"),
         debug=reader.parsed("DEBUG", False, _parse_boolean, "true or false"),
         log_level=reader.parsed(

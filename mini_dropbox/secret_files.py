@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from pathlib import Path
 
 from mini_dropbox.env import ConfigurationError, Env
@@ -11,13 +12,13 @@ def read_or_create(path: Path, *, create_bytes: int = 32) -> tuple[str, bool]:
     """Return the secret kept at `path` and whether this call made it.
 
     Several processes may start at once: the file appears whole, under one of their secrets.
-    ConfigurationError when the folder cannot be used.
+    ConfigurationError when the folder cannot be used, or the file has no secret.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             try:
-                return path.read_text(encoding="ascii").strip(), False
+                return _read(path), False
             except FileNotFoundError:
                 value = secrets.token_urlsafe(create_bytes)
                 if _create(path, value):
@@ -28,6 +29,21 @@ def read_or_create(path: Path, *, create_bytes: int = 32) -> tuple[str, bool]:
             "name a folder that can be written."
         )
         raise ConfigurationError(message) from error
+
+
+def _read(path: Path) -> str:
+    """Return what is kept at `path`: a power cut or an editor may have left nothing there."""
+    try:
+        value = path.read_text(encoding="ascii").strip()
+    except UnicodeDecodeError:
+        value = ""
+    if not value:
+        message = (
+            f"{path} holds no secret in ASCII: put back what was in it, or delete the file, "
+            "and the next start makes another."
+        )
+        raise ConfigurationError(message)
+    return value
 
 
 def _create(path: Path, value: str) -> bool:
@@ -44,7 +60,19 @@ def _create(path: Path, value: str) -> bool:
         return False
     finally:
         temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
     return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut; Windows opens no folders."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def cluster_secret_path(data_dir: Path) -> Path:
@@ -57,10 +85,13 @@ def cluster_secret(env: Env) -> str:
         return env.cluster_secret
     path = cluster_secret_path(env.data_dir)
     try:
-        return path.read_text(encoding="ascii").strip()
+        return _read(path)
     except FileNotFoundError:
         message = (
             f"There is no cluster secret: set MINI_DROPBOX_CLUSTER_SECRET, or start the master "
             f"or runcluster first, which makes {path}."
         )
         raise ConfigurationError(message) from None
+    except OSError as error:
+        message = f"{path} cannot be read ({error.strerror}): start this as the file's owner."
+        raise ConfigurationError(message) from error

@@ -52,10 +52,10 @@ def test_every_setting_is_read() -> None:
         REPLICATION_FACTOR="3",
         WRITE_QUORUM="2",
         MAX_UPLOAD_BYTES="1",
-        CLUSTER_SECRET="secret",
+        CLUSTER_SECRET="a secret of many characters",
         HEARTBEAT_SECONDS="0.5",
         AUTH="open",
-        SECRET_KEY="key",
+        SECRET_KEY="a key of many characters",
         ALLOWED_HOSTS="files.example, 10.0.0.1,",
         DEBUG="yes",
         LOG_LEVEL="debug",
@@ -72,10 +72,10 @@ def test_every_setting_is_read() -> None:
     assert settings.master_urls == ("http://one:9000", "http://two:9000")
     assert (settings.replication_factor, settings.write_quorum) == (3, 2)
     assert settings.max_upload_bytes == 1
-    assert settings.cluster_secret == "secret"
+    assert settings.cluster_secret == "a secret of many characters"
     assert settings.heartbeat_seconds == 0.5
     assert settings.auth is AuthMode.OPEN
-    assert settings.secret_key == "key"
+    assert settings.secret_key == "a key of many characters"
     assert settings.allowed_hosts == ("files.example", "10.0.0.1")
     assert settings.debug
     assert settings.log_level == "DEBUG"
@@ -151,6 +151,16 @@ def test_options_that_may_hold_credentials_are_refused_without_showing_them(valu
     assert len(message) < 200
 
 
+@pytest.mark.parametrize("name", ["CLUSTER_SECRET", "SECRET_KEY"])
+def test_a_key_that_can_be_guessed_is_refused_without_showing_it(name: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(**{name: "hush" * 3 + "123"})
+
+    message = f"MINI_DROPBOX_{name} is not usable: it takes at least 16 characters."
+    assert str(caught.value) == message
+    read(**{name: "hush" * 4})
+
+
 @pytest.mark.parametrize("name", ["NODE_ID", "WRITE_QUORUM", "AUTH", "BLOB_STORAGE_OPTIONS"])
 def test_a_blank_value_counts_as_not_set(name: str) -> None:
     assert read(**{name: "  "}) == read()
@@ -185,8 +195,8 @@ def test_settings_for_children_stand_on_top_of_the_own_environment(
 
 def test_secrets_are_not_in_what_is_printed_of_the_settings() -> None:
     settings = read(
-        CLUSTER_SECRET="hush-1",
-        SECRET_KEY="hush-2",
+        CLUSTER_SECRET="hush-1 and more of it",
+        SECRET_KEY="hush-2 and more of it",
         SEEDREAM_API_KEY="hush-3",
         BLOB_STORAGE_OPTIONS='{"secret_key": "hush-4"}',
     )

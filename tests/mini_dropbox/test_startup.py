@@ -45,7 +45,8 @@ def test_a_node_needs_the_clusters_secret(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="MINI_DROPBOX_CLUSTER_SECRET"):
         startup.check(settings_with(tmp_path, ROLE="node"), "127.0.0.1")
 
-    startup.check(settings_with(tmp_path, ROLE="node", CLUSTER_SECRET="secret"), "127.0.0.1")
+    secret = "a secret of many characters"
+    startup.check(settings_with(tmp_path, ROLE="node", CLUSTER_SECRET=secret), "127.0.0.1")
     (tmp_path / "cluster_secret").write_text("secret\n")
     startup.check(settings_with(tmp_path, ROLE="node"), "127.0.0.1")
 
