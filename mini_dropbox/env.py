@@ -210,6 +210,12 @@ def _parse_log_level(value: str) -> str:
 def read(environ: Mapping[str, str] = os.environ) -> Env:
     """Read every setting from `environ`; ConfigurationError names the first bad one."""
     reader = _Reader(environ)
+    if is_set("DATABASE_URL", environ):
+        message = (
+            f"{PREFIX}DATABASE_URL is not usable: this version keeps its books in SQLite in the "
+            "data folder alone, so leave it unset."
+        )
+        raise ConfigurationError(message)
     node_id = reader.parsed(
         "NODE_ID",
         str(DEFAULT_NODE_PORT),

@@ -151,6 +151,18 @@ def test_options_that_may_hold_credentials_are_refused_without_showing_them(valu
     assert len(message) < 200
 
 
+def test_another_database_is_refused_rather_than_ignored() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(DATABASE_URL="postgres://user:hush@db.example/files")
+
+    message = str(caught.value)
+    assert message.startswith("MINI_DROPBOX_DATABASE_URL is not usable: ")
+    assert "SQLite in the data folder" in message
+    assert "hush" not in message
+    assert "\n" not in message
+    assert read(DATABASE_URL=" ") == read()
+
+
 @pytest.mark.parametrize("name", ["CLUSTER_SECRET", "SECRET_KEY"])
 def test_a_key_that_can_be_guessed_is_refused_without_showing_it(name: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
