@@ -20,7 +20,6 @@ REGISTRATIONS_PATH: Final = "/internal/registrations"
 PEER_BLOBS_PATH: Final = "/internal/blobs/"
 
 HEADER_SHA256: Final = "X-Blob-SHA256"
-HEADER_SIZE: Final = "X-Blob-Size"
 HEADER_NAME: Final = "X-File-Name"
 
 
