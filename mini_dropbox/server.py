@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from mini_dropbox.env import Role
 
@@ -56,6 +56,8 @@ class PatientProtocol(HttpToolsProtocol):
     _head_bytes: int = 0
     _unparsed_bytes: int = 0
     _refused: bool = False
+    # Of pipelined requests the one whose turn it is; `cycle` is the newest.
+    _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -66,6 +68,7 @@ class PatientProtocol(HttpToolsProtocol):
         if self._watch is not None:
             self._watch.cancel()
         super().connection_lost(exc)
+        self._tell_applications()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -110,6 +113,10 @@ class PatientProtocol(HttpToolsProtocol):
         else:
             self._refuse(400, "bad_request", "This is no HTTP request that can be understood.")
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _count_head(self, size: int) -> None:
         self._unparsed_bytes = 0
         self._head_bytes += size
@@ -139,7 +146,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _awaits_client(self) -> bool:
         """Tell whether a request has begun whose next bytes are the client's to send."""
-        if self.flow.read_paused:
+        if self.flow.read_paused or self.pipeline:
             return False
         if self.cycle is not None and not self.cycle.response_complete:
             return self.cycle.more_body
@@ -155,7 +162,7 @@ class PatientProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._refused = True
-        if not self._is_answered():
+        if self._may_answer():
             body = json.dumps({"success": False, "message": detail, "detail": detail, "code": code})
             head = (
                 f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
@@ -164,16 +171,24 @@ class PatientProtocol(HttpToolsProtocol):
             )
             self.transport.write((head + body).encode())
             self.transport.write_eof()
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self._tell_applications()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
-    def _is_answered(self) -> bool:
-        """Tell whether the request that is under way has an answer, or a part of one."""
-        if self.cycle is None or not self.cycle.response_started:
-            return False
-        return self.cycle.more_body or not self.cycle.response_complete
+    def _may_answer(self) -> bool:
+        """Tell whether a refusal is what the client reads next: no other answer is due or begun."""
+        if self.cycle is None:
+            return True
+        if self.cycle.response_complete:
+            return not self.cycle.more_body
+        is_its_turn = self.cycle is self._running
+        return is_its_turn and self.cycle.more_body and not self.cycle.response_started
+
+    def _tell_applications(self) -> None:
+        """Let whoever waits for the client, or writes to it, see that it has gone."""
+        for cycle in (self._running, self.cycle):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
 
 class MasterProtocol(PatientProtocol):

@@ -48,6 +48,10 @@ class Application:
                 body += message["body"]
                 if not message["more_body"]:
                     break
+        if scope["path"] == "/waits":
+            assert (await receive())["type"] == "http.disconnect"
+            self.ends.append("disconnected")
+            return
         if scope["path"] == "/thinks":
             await asyncio.sleep(READ_LIMIT * 3)
         content = bytes(LARGE_ANSWER) if scope["path"] == "/large" else str(len(body)).encode()
@@ -85,9 +89,13 @@ def server(application: Application) -> Iterator[uvicorn.Server]:
 
 
 @contextmanager
-def connected(server: uvicorn.Server) -> Iterator[socket.socket]:
-    address = server.servers[0].sockets[0].getsockname()
-    with closing(socket.create_connection(address, timeout=PATIENCE)) as connection:
+def connected(server: uvicorn.Server, receive_buffer: int = 0) -> Iterator[socket.socket]:
+    """Connect to the server; `receive_buffer` in bytes, where it has to be small."""
+    with closing(socket.socket()) as connection:
+        if receive_buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.settimeout(PATIENCE)
+        connection.connect(server.servers[0].sockets[0].getsockname())
         yield connection
 
 
@@ -102,6 +110,16 @@ def read_refusal(connection: socket.socket) -> tuple[int, str]:
     refusal = json.loads(body)
     assert refusal["detail"] == refusal["message"]
     return status, refusal["code"]
+
+
+def read_to_the_end(connection: socket.socket) -> bytes:
+    received = b""
+    try:
+        while piece := connection.recv(1 << 20):
+            received += piece
+    except ConnectionResetError:
+        pass
+    return received
 
 
 def is_closed(connection: socket.socket) -> bool:
@@ -217,6 +235,48 @@ class TestHalfClosedConnections:
                 connection.shutdown(socket.SHUT_WR)
 
                 assert read_refusal(connection) == (400, "truncated_body")
+
+
+class TestPipelinedRequests:
+    @pytest.mark.parametrize("second", [request(Content_Length="10") + b"123", b"nonsense\r\n\r\n"])
+    def test_no_refusal_is_written_into_an_answer_that_is_under_way(
+        self, server: uvicorn.Server, second: bytes
+    ) -> None:
+        with connected(server) as connection:
+            connection.sendall(request("/large", Content_Length="0") + second)
+            connection.shutdown(socket.SHUT_WR)
+
+            assert b"HTTP/1.1 400" not in read_to_the_end(connection)
+
+    @pytest.mark.parametrize("second", [request(Content_Length="10") + b"123", b"nonsense\r\n\r\n"])
+    def test_no_refusal_takes_the_place_of_an_earlier_answer(
+        self, server: uvicorn.Server, second: bytes
+    ) -> None:
+        with connected(server) as connection:
+            connection.sendall(request("/thinks", Content_Length="0") + second)
+            connection.shutdown(socket.SHUT_WR)
+
+            assert read_to_the_end(connection) == b""
+
+    def test_the_application_is_told_that_nobody_waits_for_the_first_answer(
+        self, server: uvicorn.Server, application: Application
+    ) -> None:
+        application.ends.clear()
+        with connected(server) as connection:
+            connection.sendall(request("/waits", Content_Length="0"))
+            connection.sendall(request(Content_Length="10") + b"123")
+            connection.shutdown(socket.SHUT_WR)
+
+            eventually(lambda: application.ends == ["disconnected"], PATIENCE)
+
+    def test_are_answered_one_after_another(self, server: uvicorn.Server) -> None:
+        with connected(server) as connection:
+            connection.sendall(request("/thinks", Content_Length="3") + b"abc")
+            connection.sendall(request(Content_Length="4") + b"ab")
+            # The second may be unfinished for longer than the limit while the first is due.
+            assert read_answer(connection) == (200, b"3")
+            connection.sendall(b"cd")
+            assert read_answer(connection) == (200, b"4")
 
 
 class TestHeads:
