@@ -1,6 +1,7 @@
 """What has to hold before a server may start, and the addresses that it takes."""
 
 import ipaddress
+from collections.abc import Sequence
 
 from mini_dropbox import secret_files
 from mini_dropbox.env import AuthMode, ConfigurationError, Env, Role
@@ -37,6 +38,12 @@ def require_loopback(host: str) -> None:
             "has no accounts yet to keep strangers out: listen on 127.0.0.1 or ::1."
         )
         raise ConfigurationError(message)
+
+
+def allowed_hosts_with(host: str, allowed: Sequence[str]) -> str:
+    """Return the setting ALLOWED_HOSTS of a server on `host`: its own address, and `allowed`."""
+    own = f"[{host}]" if ":" in host else host
+    return ",".join(dict.fromkeys([*allowed, own]))
 
 
 def parse_address(value: str, *, default_port: int) -> tuple[str, int]:

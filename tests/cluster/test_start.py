@@ -1,5 +1,6 @@
 """What a person sees who starts a cluster."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,44 @@ def test_once_the_banner_is_there_an_upload_is_registered_and_has_its_replicas(
 
     assert [answer["registered"] for answer in answers] == [True] * node_count
     assert [len(answer["replicas"]) for answer in answers] == [min(2, node_count)] * node_count
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1"])
+def test_a_cluster_works_on_each_address_of_this_machine(
+    start_cluster: StartCluster, host: str
+) -> None:
+    if not can_listen(host):
+        pytest.skip(f"this machine has no {host}")
+    cluster = start_cluster(host=host)
+    cluster.add_node()
+    eventually(cluster.is_whole, 20, what="a node of runserver joins")
+    from_our_page = {"Origin": cluster.master.url}
+
+    stored = cluster.nodes[0].upload(b"anywhere", headers=from_our_page).json()
+    listed = cluster.master.get("/list").json()
+    announced = cluster.master.post(
+        "/register", json={"hash": "test123", "name": "t", "size": 1}, headers=from_our_page
+    )
+
+    assert stored["registered"] is True
+    assert len(stored["replicas"]) == 2
+    assert [record["hash"] for record in listed] == [stored["hash"]]
+    assert announced.ok
+    for node in cluster.nodes:
+        assert node.retrieve(stored["hash"]).content == b"anywhere"
+    page = cluster.master.get("/", headers={"Accept": "text/html"})
+    assert page.ok
+    assert cluster.nodes[0].url in page.text
+
+
+def can_listen(host: str) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True
 
 
 def run(cluster: Cluster, *command: str, **settings: str) -> tuple[int, str]:

@@ -57,6 +57,20 @@ def test_accounts_cannot_be_required_before_there_are_any(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("host", "hosts"),
+    [
+        ("127.0.0.2", "localhost,127.0.0.2"),
+        ("::1", "localhost,[::1]"),
+        ("localhost", "localhost"),
+    ],
+)
+def test_a_server_answers_to_its_own_address_beside_the_allowed_names(
+    host: str, hosts: str
+) -> None:
+    assert startup.allowed_hosts_with(host, ["localhost"]) == hosts
+
+
+@pytest.mark.parametrize(
     ("value", "address"),
     [
         ("", ("127.0.0.1", 9000)),

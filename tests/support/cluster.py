@@ -31,10 +31,15 @@ class Server:
     """One server process of a cluster, as clients reach it."""
 
     port: int
+    host: str = HOST
+
+    @property
+    def address(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"http://{self.address}"
 
     @property
     def node_id(self) -> str:
@@ -71,11 +76,13 @@ class Server:
 class Cluster:
     """A `runcluster` of its own, with nodes that may be added to it. `settings` are environment."""
 
-    def __init__(self, folder: Path, *, node_count: int = 2, **settings: str) -> None:
+    def __init__(
+        self, folder: Path, *, host: str = HOST, node_count: int = 2, **settings: str
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         master, *nodes = free_ports(1 + node_count)
-        self.master = Server(master)
-        self.nodes = [Server(port) for port in nodes]
+        self.master = Server(master, host)
+        self.nodes = [Server(port, host) for port in nodes]
         self.data_dir = folder / "data"
         self.log_path = folder / "log.txt"
         self._mark = str(folder)
@@ -93,8 +100,9 @@ class Cluster:
     def start(self) -> None:
         """Start `runcluster` and return at once."""
         nodes = ",".join(node.node_id for node in self.nodes)
-        ports = ["--master-port", str(self.master.port), "--node-ports", nodes]
-        process = self.manage("runcluster", *ports, "--data-dir", str(self.data_dir))
+        where = ["--host", self.master.host, "--master-port", str(self.master.port)]
+        options = [*where, "--node-ports", nodes, "--data-dir", str(self.data_dir)]
+        process = self.manage("runcluster", *options)
         self.started.insert(0, process)
 
     def manage(self, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
@@ -128,9 +136,9 @@ class Cluster:
 
     def add_node(self, *, reload: bool = False, **settings: str) -> Server:
         """Start one more node as a person would, with `runserver`; return at once."""
-        node = Server(free_ports(1)[0])
+        node = Server(free_ports(1)[0], self.master.host)
         options = [] if reload else ["--noreload"]
-        arguments = ["--role", "node", str(node.port), "--data-dir", str(self.data_dir), *options]
+        arguments = ["--role", "node", node.address, "--data-dir", str(self.data_dir), *options]
         self.started.append(
             self.manage("runserver", *arguments, MASTER_URL=self.master.url, **settings)
         )
@@ -143,9 +151,8 @@ class Cluster:
 
     def arbiter(self, server: Server) -> psutil.Process:
         """Return the process that the supervisor started for a server."""
-        bind = f"{HOST}:{server.port}"
         children = psutil.Process(self.supervisor.pid).children()
-        return next(child for child in children if bind in _command_line(child))
+        return next(child for child in children if server.address in _command_line(child))
 
     def worker(self, server: Server) -> psutil.Process:
         """Return the process that serves."""

@@ -56,6 +56,7 @@ def _children(host: str, master_port: str, node_ports: str) -> list[Child]:
     shared = {
         "DATA_DIR": str(settings.ENV.data_dir),
         "MASTER_URL": server.base_url(host, master),
+        "ALLOWED_HOSTS": startup.allowed_hosts_with(host, settings.ALLOWED_HOSTS),
     }
     return [
         Child("master", Role.MASTER, host, master, shared),

@@ -43,9 +43,13 @@ class Command(BaseCommand):
             for name, value in server.node_settings(host, port).items()
             if role is Role.NODE and not env.is_set(name)
         }
+        shared = {
+            "DATA_DIR": str(settings.ENV.data_dir),
+            "ALLOWED_HOSTS": startup.allowed_hosts_with(host, settings.ALLOWED_HOSTS),
+        }
         _become(
             [sys.executable, "-m", "mini_dropbox.serve", host, str(port), *extra],
-            env.child_environment(DATA_DIR=str(settings.ENV.data_dir), **node),
+            env.child_environment(**shared, **node),
         )
 
     def _prepare_master(self) -> None:
