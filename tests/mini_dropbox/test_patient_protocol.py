@@ -195,6 +195,24 @@ class TestQuietClients:
                 pass
             assert received < LARGE_ANSWER
 
+    def test_one_that_reads_slowly_is_waited_for(
+        self, server: uvicorn.Server, application: Application
+    ) -> None:
+        with connected(server, receive_buffer=8_192) as connection:
+            connection.sendall(request("/large", Content_Length="0"))
+            received, slow_until = 0, time.monotonic() + READ_LIMIT * 6
+            while time.monotonic() < slow_until:
+                time.sleep(READ_LIMIT / 8)
+                # Far less than the kernel has to get rid of before it takes more of the answer.
+                received += len(connection.recv(4_096))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            while piece := connection.recv(1 << 20):
+                received += len(piece)
+                if received >= LARGE_ANSWER:
+                    break
+
+            assert received >= LARGE_ANSWER
+
     def test_one_that_is_slow_but_never_quiet_is_waited_for(self, server: uvicorn.Server) -> None:
         pieces = 12
         with connected(server) as connection:
