@@ -6,13 +6,15 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db.models import Count, Model, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Count, Exists, Model, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from master_app.errors import UnknownHash
 from master_app.models import Blob, File, Node, NodeState, Replica
 
 LIST_PAGE_ROWS = 1000
+# One content may have any number of names.
+SHOWN_NAMES = 20
 
 
 def file_by_hash(*, blob_hash: str) -> File:
@@ -75,9 +77,19 @@ def latest_files(*, limit: int, name_contains: str = "") -> list[File]:
     )
 
 
-def blob_with_files_and_nodes(*, blob_hash: str) -> Blob | None:
-    """Return a blob with the files that name it and the nodes that hold it at hand."""
-    return Blob.objects.filter(hash=blob_hash).prefetch_related("files", "replicas__node").first()
+def blob_named_by(*, blob_hash: str, names: Q) -> Blob | None:
+    """Return a blob with the nodes that hold it at hand, if one of its files fulfils `names`."""
+    fitting = File.objects.filter(names, blob=OuterRef("pk"))
+    blobs = Blob.objects.filter(Exists(fitting), hash=blob_hash)
+    return blobs.prefetch_related("replicas__node").first()
+
+
+def blobs_with_names() -> QuerySet[Blob]:
+    """Return the blobs with their replicas at hand, the `newest_files` of each and `file_count`."""
+    newest = Prefetch("files", File.objects.order_by("-id")[:SHOWN_NAMES], to_attr="newest_files")
+    return Blob.objects.annotate(file_count=_count_of(File, blob=OuterRef("pk"))).prefetch_related(
+        "replicas__node", newest
+    )
 
 
 def other_names(*, file: File) -> list[File]:

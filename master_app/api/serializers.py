@@ -195,17 +195,27 @@ class ReplicaSerializer(serializers.ModelSerializer[Replica]):
 
 
 class BlobSerializer(serializers.ModelSerializer[Blob]):
-    """A blob and where it is."""
+    """A blob and where it is; `names` are the newest of its `file_count` names."""
 
     replicas = ReplicaSerializer(many=True, read_only=True)
     names = serializers.SerializerMethodField()
+    file_count = serializers.IntegerField(read_only=True)
 
     class Meta:
         model = Blob
-        fields = ("hash", "sha256", "size", "verified", "replicas", "names", "created_at")
+        fields = (
+            "hash",
+            "sha256",
+            "size",
+            "verified",
+            "replicas",
+            "names",
+            "file_count",
+            "created_at",
+        )
 
-    def get_names(self, blob: Blob) -> list[str]:
-        return [file.name for file in blob.files.all()]
+    def get_names(self, blob: Any) -> list[str]:
+        return [file.name for file in blob.newest_files]
 
 
 class FileSerializer(serializers.ModelSerializer[File]):

@@ -18,6 +18,7 @@ from rest_framework.request import Request
 from rest_framework.serializers import ModelSerializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
+from master_app import selectors
 from master_app.api.serializers import (
     BlobSerializer,
     ErrorSerializer,
@@ -152,7 +153,7 @@ class FileViewSet(ReadOnlyModelViewSet[File]):
 class BlobViewSet(ReadOnlyModelViewSet[Blob]):
     """Blobs with their replicas, newest first; `search` finds the start of a hash or SHA-256."""
 
-    queryset = Blob.objects.prefetch_related("replicas__node", "files")
+    queryset = selectors.blobs_with_names()
     serializer_class = BlobSerializer
     pagination_class = NewestFirst
     filter_backends = (DjangoFilterBackend, SearchFilter)

@@ -80,8 +80,24 @@ def test_a_blob_shows_its_replicas_and_names(client: Client) -> None:
     file = add_file("a.txt", b"content")
     add_file("b.txt", b"content")
     blob = client.get(f"/api/v1/blobs/{file.blob.hash}/").json()
-    assert blob["names"] == ["a.txt", "b.txt"]
+    assert (blob["names"], blob["file_count"]) == (["b.txt", "a.txt"], 2)
     assert [replica["node_id"] for replica in blob["replicas"]] == ["8001", "8002"]
+
+
+@pytest.mark.parametrize("path", ["", "{hash}/"])
+def test_of_many_names_a_blob_shows_the_newest_and_their_number(
+    client: Client, path: str, django_assert_max_num_queries: Any
+) -> None:
+    blob = add_file("0.txt", b"content").blob
+    for number in range(1, 25):
+        add_file(f"{number}.txt", b"content")
+    add_file("other.txt")
+    with django_assert_max_num_queries(5):
+        answer = client.get("/api/v1/blobs/" + path.format(hash=blob.hash)).json()
+
+    shown = answer if path else next(b for b in answer["results"] if b["hash"] == blob.hash)
+    assert shown["names"] == [f"{number}.txt" for number in range(24, 4, -1)]
+    assert shown["file_count"] == 25
 
 
 def test_nodes_show_their_state_and_can_be_filtered_by_it(client: Client) -> None:

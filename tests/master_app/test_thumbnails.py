@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.db.models.signals import post_init
 from django.test import Client
 from PIL import Image
 from pytest_django import Settings
@@ -205,6 +206,27 @@ def test_bytes_that_no_file_calls_an_image_are_not_fetched(
     assert response.status_code == 404
     assert response.json()["code"] == "unknown_image"
     assert not blob_server.asked
+
+
+def test_one_of_many_names_makes_an_image_and_none_of_them_is_loaded(
+    client: Client, store: StoreImage
+) -> None:
+    content = picture("PNG")
+    file = store("BEACH.PNG", content, "application/octet-stream")
+    for number in range(30):
+        add_file(f"{number}.bin", content, replicas=("8001",))
+    loaded: list[File] = []
+
+    def note(instance: File, **_: object) -> None:
+        loaded.append(instance)
+
+    post_init.connect(note, sender=File)
+    try:
+        response = client.get(f"/thumbnails/{file.blob.hash}")
+    finally:
+        post_init.disconnect(note, sender=File)
+    assert response.status_code == 200
+    assert not loaded
 
 
 @pytest.mark.django_db
