@@ -3,12 +3,14 @@
 The `Authorization` header reads
 `MiniDropbox-HMAC node=<id>,time=<unix seconds>,nonce=<hex>,body=<sha256 hex>,signature=<hex>`;
 the signature covers method, path with query, and every field before it. `body` is the SHA-256 of
-the request's body, which the receiver compares with what it has read.
+the request's body, which the receiver compares with what it has read. No other header is covered:
+what matters stands in the query. A request is good once; a restart of the receiver forgets that.
 """
 
 import hashlib
 import hmac
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from typing import Final
 SCHEME: Final = "MiniDropbox-HMAC"
 # Clocks of one cluster may differ by this much; a captured request is of no use after it.
 MAX_CLOCK_SKEW_SECONDS: Final = 300
+# About 10 MB. Beyond it the oldest are forgotten early, and what is as old as they is refused.
+MAX_REMEMBERED: Final = 100_000
 EMPTY_BODY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 
 
@@ -32,6 +36,40 @@ class SignedRequest:
     body_sha256: str
 
 
+class ReplayGuard:
+    """Remembers, for each second, the nonces of the requests that were signed in it.
+
+    Whatever is forgotten is older than everything that is still let in. Safe for threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._nonces: dict[int, set[str]] = {}
+        self._count = 0
+        self._forgotten_until = 0
+
+    def check(self, signed_at: int, nonce: str, expired_at: int) -> None:
+        """Raise SignatureError for a nonce that has come before, or that may have."""
+        with self._lock:
+            if signed_at <= self._forgotten_until:
+                raise SignatureError("The request is too old: check the clocks.")
+            nonces = self._nonces.get(signed_at)
+            if nonces is None:
+                nonces = self._nonces[signed_at] = set()
+                for second in [second for second in self._nonces if second <= expired_at]:
+                    self._forget(second)
+            if nonce in nonces:
+                raise SignatureError("The request has come before: sign each one anew.")
+            nonces.add(nonce)
+            self._count += 1
+            while self._count > MAX_REMEMBERED and len(self._nonces) > 1:
+                self._forget(min(self._nonces))
+
+    def _forget(self, second: int) -> None:
+        self._count -= len(self._nonces.pop(second))
+        self._forgotten_until = max(self._forgotten_until, second)
+
+
 class Signer:
     """Signs and verifies with one cluster secret; `clock` gives unix seconds."""
 
@@ -41,6 +79,7 @@ class Signer:
         self._key = secret.encode()
         self._node_id = node_id
         self._clock = clock
+        self._replays = ReplayGuard()
 
     def sign(self, method: str, target: str, body_sha256: str = EMPTY_BODY_SHA256) -> str:
         """Return the `Authorization` header for `method` on `target` (path and query)."""
@@ -63,8 +102,10 @@ class Signer:
             raise SignatureError("The signature does not fit: check the cluster secret.")
         values = dict(field.partition("=")[::2] for field in fields.split(","))
         # The fields are genuine from here on: only a holder of the secret can have written them.
-        if abs(self._clock() - int(values["time"])) > MAX_CLOCK_SKEW_SECONDS:
+        now, signed_at = int(self._clock()), int(values["time"])
+        if abs(now - signed_at) > MAX_CLOCK_SKEW_SECONDS:
             raise SignatureError("The request is too old or from the future: check the clocks.")
+        self._replays.check(signed_at, values["nonce"], now - MAX_CLOCK_SKEW_SECONDS - 1)
         return SignedRequest(values["node"], values["body"])
 
     def _signature(self, method: str, target: str, fields: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from mini_dropbox.signing import (
     EMPTY_BODY_SHA256,
     MAX_CLOCK_SKEW_SECONDS,
+    MAX_REMEMBERED,
     SignatureError,
     Signer,
 )
@@ -121,6 +123,78 @@ def test_a_request_is_good_only_while_the_clocks_agree(offset: int) -> None:
     else:
         with pytest.raises(SignatureError):
             signer(clock=later).verify(header, "GET", "/")
+
+
+class TestReplays:
+    def test_a_request_is_good_once(self) -> None:
+        header, verifier = signer().sign("GET", "/"), signer()
+        verifier.verify(header, "GET", "/")
+
+        with pytest.raises(SignatureError, match="before"):
+            verifier.verify(header, "GET", "/")
+
+    def test_a_request_that_was_refused_can_still_be_made(self) -> None:
+        header, verifier = signer().sign("GET", "/"), signer()
+        with pytest.raises(SignatureError):
+            verifier.verify(header, "GET", "/elsewhere")
+
+        verifier.verify(header, "GET", "/")
+
+    @given(
+        ahead=st.integers(-MAX_CLOCK_SKEW_SECONDS, MAX_CLOCK_SKEW_SECONDS),
+        waits=st.lists(st.integers(0, 2 * MAX_CLOCK_SKEW_SECONDS), max_size=5),
+    )
+    def test_a_request_is_never_good_again_however_the_clocks_stand(
+        self, ahead: int, waits: list[int]
+    ) -> None:
+        senders, clock = Clock(), Clock()
+        senders.now = NOW + ahead
+        header, verifier = signer(clock=senders).sign("GET", "/"), signer(clock=clock)
+        verifier.verify(header, "GET", "/")
+
+        for wait in waits:
+            clock.now += wait
+            verifier.verify(signer(clock=clock).sign("GET", "/"), "GET", "/")
+            with pytest.raises(SignatureError):
+                verifier.verify(header, "GET", "/")
+
+    def test_of_many_threads_with_one_request_one_is_let_in(self) -> None:
+        header, verifier = signer().sign("GET", "/"), signer()
+
+        def is_let_in(_: int) -> bool:
+            try:
+                verifier.verify(header, "GET", "/")
+            except SignatureError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as threads:
+            assert sum(threads.map(is_let_in, range(64))) == 1
+
+    def test_what_is_remembered_is_bounded_and_what_is_forgotten_is_refused(self) -> None:
+        clock = Clock()
+        verifier, other = signer(clock=clock), signer(clock=clock)
+        first = other.sign("GET", "/")
+        verifier.verify(first, "GET", "/")
+        remembered = MAX_REMEMBERED // 10
+        for _ in range(12):
+            clock.now += 1
+            for _ in range(remembered):
+                verifier._replays.check(int(clock.now), other.sign("GET", "/"), 0)
+
+        assert sum(map(len, verifier._replays._nonces.values())) <= MAX_REMEMBERED
+        with pytest.raises(SignatureError):
+            verifier.verify(first, "GET", "/")
+        verifier.verify(other.sign("GET", "/"), "GET", "/")
+
+    def test_what_has_expired_is_forgotten(self) -> None:
+        clock = Clock()
+        verifier = signer(clock=clock)
+        for _ in range(3):
+            verifier.verify(signer(clock=clock).sign("GET", "/"), "GET", "/")
+            clock.now += 2 * MAX_CLOCK_SKEW_SECONDS + 1
+
+        assert len(verifier._replays._nonces) == 1
 
 
 def test_no_two_headers_are_alike() -> None:
