@@ -5,17 +5,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 import aiohttp
 
 from mini_dropbox.signing import EMPTY_BODY_SHA256, Signer
-from mini_dropbox.wire import (
-    HEADER_NAME,
-    HEADER_SHA256,
-    PEER_BLOBS_PATH,
-    NodeEntry,
-)
+from mini_dropbox.wire import PEER_BLOBS_PATH, NodeEntry
 from node_app import http_client
 from node_app.blobwriter import Digests
 from node_app.errors import HashCollision, PeerError
@@ -52,13 +47,10 @@ class PeerClient:
         content_type: str,
     ) -> bool:
         """Store a replica, verified and durable; return whether the peer had it already."""
-        url = self._url(peer, digests.md5)
+        url = self._url(peer, digests.md5, name=name, content_type=content_type)
         headers = {
             **http_client.signed_headers(self._signer, "PUT", url, digests.sha256),
-            HEADER_SHA256: digests.sha256,
-            HEADER_NAME: quote(name, safe=""),
             "Content-Length": str(digests.size),
-            "Content-Type": content_type or "application/octet-stream",
         }
         limit = http_client.time_limit(PUSH_QUIET_SECONDS)
         try:
@@ -83,11 +75,8 @@ class PeerClient:
 
     async def delete(self, peer: NodeEntry, digests: Digests) -> None:
         """Take back a replica that was stored for an upload that failed."""
-        url = self._url(peer, digests.md5)
-        headers = {
-            **http_client.signed_headers(self._signer, "DELETE", url, EMPTY_BODY_SHA256),
-            HEADER_SHA256: digests.sha256,
-        }
+        url = self._url(peer, digests.md5, sha256=digests.sha256)
+        headers = http_client.signed_headers(self._signer, "DELETE", url, EMPTY_BODY_SHA256)
         limit = http_client.time_limit(PUSH_QUIET_SECONDS)
         try:
             async with self._session.delete(url, headers=headers, timeout=limit) as response:
@@ -113,8 +102,10 @@ class PeerClient:
             raise PeerError(f"{method} {url}: {error or type(error).__name__}") from error
 
     @staticmethod
-    def _url(peer: NodeEntry, blob_hash: str) -> str:
-        return f"{peer.url}{PEER_BLOBS_PATH}{blob_hash}"
+    def _url(peer: NodeEntry, blob_hash: str, **query: str) -> str:
+        """Return a blob's address on a peer; the query is covered by the signature."""
+        url = f"{peer.url}{PEER_BLOBS_PATH}{blob_hash}"
+        return f"{url}?{urlencode(query)}" if query else url
 
 
 async def _watched(body: AsyncIterator[bytes], quiet: asyncio.Timeout) -> AsyncIterator[bytes]:

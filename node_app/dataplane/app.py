@@ -8,7 +8,6 @@ from typing import Final
 
 from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 from mini_dropbox.env import ConfigurationError
-from mini_dropbox.signing import EMPTY_BODY_SHA256
 from mini_dropbox.wire import PEER_BLOBS_PATH, is_blob_hash
 from node_app.dataplane import cors, peers
 from node_app.dataplane.http import (
@@ -80,7 +79,7 @@ class DataPlane:
         if handler is None:
             raise MethodNotAllowed(f"Use {' or '.join(PEER_METHODS)} here.")
         if not is_blob_hash(blob_hash):
-            peers.check_signature(request, self._node, body_sha256=EMPTY_BODY_SHA256)
+            peers.check_signature(request, self._node)
             raise BadHash("A blob's address is its MD5, 32 lower-case hex digits.")
         await handler(request, self._node, blob_hash)
 
