@@ -1,10 +1,11 @@
 """Every read of the master's database beyond one table."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db.models import Count, Exists, Model, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
@@ -35,36 +36,92 @@ def file_by_hash(*, blob_hash: str) -> File:
 def file_record(file: File) -> dict[str, Any]:
     """Return the object that `/get` and `/list` show for a file."""
     blob = file.blob
+    return _record(
+        blob_hash=blob.hash,
+        name=file.name,
+        size=blob.size,
+        replicas=file.replica_node_ids(),
+        verified=blob.verified,
+        sha256=blob.sha256,
+        content_type=file.content_type,
+        created_at=file.created_at,
+    )
+
+
+def _record(
+    *,
+    blob_hash: str,
+    name: str,
+    size: int,
+    replicas: list[str],
+    verified: bool,
+    sha256: str,
+    content_type: str,
+    created_at: datetime,
+) -> dict[str, Any]:
     return {
-        "hash": blob.hash,
-        "name": file.name,
-        "size": blob.size,
-        "replicas": file.replica_node_ids(),
-        "verified": blob.verified,
-        "sha256": blob.sha256 or None,
-        "content_type": file.content_type or None,
-        "created_at": file.created_at.isoformat(),
+        "hash": blob_hash,
+        "name": name,
+        "size": size,
+        "replicas": replicas,
+        "verified": verified,
+        "sha256": sha256 or None,
+        "content_type": content_type or None,
+        "created_at": created_at.isoformat(),
     }
 
 
-async def file_records() -> AsyncIterator[Sequence[dict[str, Any]]]:
+def file_records() -> Iterator[Sequence[dict[str, Any]]]:
     """Yield every file's record in pages by key, so that memory stays flat at any number."""
     last_id = 0
-    while True:
-        page = await sync_to_async(_file_page)(last_id)
-        if not page:
-            return
-        yield [file_record(file) for file in page]
+    while page := _list_page(last_id):
+        holders = _holders(File.objects.filter(pk__gt=last_id, pk__lte=page[-1].pk))
         last_id = page[-1].pk
+        yield [
+            _record(
+                blob_hash=row.blob__hash,
+                name=row.name,
+                size=row.blob__size,
+                replicas=sorted(holders[row.blob_id])
+                if row.blob__verified
+                else row.blob__claimed_replicas,
+                verified=row.blob__verified,
+                sha256=row.blob__sha256,
+                content_type=row.content_type,
+                created_at=row.created_at,
+            )
+            for row in page
+        ]
 
 
-def _file_page(after_id: int) -> list[File]:
+def _list_page(after_id: int) -> Sequence[Any]:
+    """Return the next files as plain rows: objects for all of them would take most of the time."""
     return list(
         File.objects.filter(pk__gt=after_id)
         .order_by("pk")
-        .select_related("blob")
-        .prefetch_related("blob__replicas__node")[:LIST_PAGE_ROWS]
+        .values_list(
+            "pk",
+            "name",
+            "content_type",
+            "created_at",
+            "blob_id",
+            "blob__hash",
+            "blob__size",
+            "blob__verified",
+            "blob__sha256",
+            "blob__claimed_replicas",
+            named=True,
+        )[:LIST_PAGE_ROWS]
     )
+
+
+def _holders(files: QuerySet[File]) -> Mapping[int, Sequence[str]]:
+    """Return the ids of the nodes with a replica, by the key of the blob; none for the others."""
+    holders: defaultdict[int, list[str]] = defaultdict(list)
+    replicas = Replica.objects.filter(blob__in=files.values("blob"))
+    for blob_id, node_id in replicas.values_list("blob_id", "node__node_id"):
+        holders[blob_id].append(node_id)
+    return holders
 
 
 def latest_files(*, limit: int, name_contains: str = "") -> list[File]:

@@ -1,8 +1,9 @@
 """The original's endpoints: `/register`, `/get`, `/list`, `/health`."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+from asgiref.sync import sync_to_async
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -63,12 +64,23 @@ class ListView(APIView):
     @extend_schema(tags=["Files"], responses={200: FileRecordSerializer(many=True)})
     def get(self, request: Request) -> HttpResponseBase:
         """Return all files as one JSON array, streamed."""
-        return StreamingHttpResponse(_json_array(), content_type="application/json")
+        return StreamingHttpResponse(_sent(_json_array()), content_type="application/json")
+
+    def head(self, request: Request) -> HttpResponseBase:
+        """Answer without reading the files; how long the array would be is not known before."""
+        return StreamingHttpResponse(_sent(iter(())), content_type="application/json")
 
 
-async def _json_array() -> AsyncIterator[bytes]:
+async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the pieces as they are asked for, each made in the request's thread."""
+    following = sync_to_async(lambda: next(pieces, b""))
+    while piece := await following():
+        yield piece
+
+
+def _json_array() -> Iterator[bytes]:
     separator = "["
-    async for records in selectors.file_records():
+    for records in selectors.file_records():
         yield (separator + ",".join(map(json.dumps, records))).encode()
         separator = ","
     yield b"[]" if separator == "[" else b"]"

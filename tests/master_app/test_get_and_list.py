@@ -2,9 +2,11 @@ import json
 from typing import Any
 
 import pytest
-from django.test import AsyncClient, Client
+from asgiref.sync import async_to_sync
+from django.test import AsyncClient, Client, RequestFactory
 
 from master_app import selectors
+from master_app.api.contract import ListView
 from master_app.models import Blob
 from tests.support.records import add_file, add_node
 
@@ -74,6 +76,37 @@ async def _run(function: Any, *arguments: Any) -> Any:
     from asgiref.sync import sync_to_async  # noqa: PLC0415  only here is a loop in the way
 
     return await sync_to_async(function)(*arguments)
+
+
+def body_of(response: Any) -> bytes:
+    async def gathered() -> bytes:
+        return b"".join([chunk async for chunk in response])
+
+    return async_to_sync(gathered)()
+
+
+def test_the_head_of_the_list_reads_no_files(django_assert_num_queries: Any) -> None:
+    add_file("a.txt")
+    request = RequestFactory()
+    with django_assert_num_queries(0):
+        # The tests' client would drop a body that the server had gathered for nothing.
+        head = ListView.as_view()(request.head("/list"))
+        assert body_of(head) == b""
+    whole = ListView.as_view()(request.get("/list"))
+    assert (head.status_code, head.headers) == (200, whole.headers)
+
+
+def test_a_record_is_the_same_in_the_list_as_alone(client: Client) -> None:
+    for node_id in ("8010", "8002", "8001"):
+        add_node(node_id)
+    add_file("whole.txt", content_type="text/plain", replicas=("8010", "8002"))
+    add_file("lost.txt", replicas=())
+    body = {"hash": "test123", "name": "t", "size": 1, "replicas": ["9999", "1"]}
+    client.post("/register", json.dumps(body), content_type="application/json")
+    listed = json.loads(body_of(client.get("/list")))
+    assert [record["replicas"] for record in listed] == [["8002", "8010"], [], ["9999", "1"]]
+    for record in listed:
+        assert record == client.get("/get", {"hash": record["hash"]}).json()
 
 
 def test_an_unverified_record_shows_its_claim(client: Client) -> None:
