@@ -70,6 +70,13 @@ class NotSigned(NodeError):
     code = "not_signed"
 
 
+class BadHost(NodeError):
+    """The request is for a name that is not this node's."""
+
+    status = 400
+    code = "bad_host"
+
+
 class ForeignOrigin(NodeError):
     """A page of another site sent the request."""
 

@@ -10,6 +10,7 @@ from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 from mini_dropbox.env import ConfigurationError
 from mini_dropbox.wire import PEER_BLOBS_PATH, is_blob_hash
 from node_app.dataplane import cors, peers
+from node_app.dataplane.hosts import Hosts
 from node_app.dataplane.http import (
     ClientGone,
     Request,
@@ -49,6 +50,7 @@ class DataPlane:
     def __init__(self, node: Node, fallback: Application) -> None:
         self._node = node
         self._fallback = fallback
+        self._hosts = Hosts(node.settings.node_url, node.settings.allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -64,6 +66,7 @@ class DataPlane:
 
     async def _routed(self, request: Request) -> None:
         methods = ROUTES[request.path]
+        self._hosts.check(request)
         cors.check(request, self._node)
         if request.method == "OPTIONS":
             await cors.preflight(request, methods)

@@ -15,6 +15,8 @@ def check(request: Request, node: Node) -> None:
     Programs send no `Origin`. A browser does for a page of another site, which must not be able
     to upload to a node on its visitor's own machine.
     """
+    # Also without an origin: a cache must not give that answer, which no page may read, to a page.
+    request.extra_headers.append(header(b"vary", "Origin"))
     origin = request.header(b"origin")
     if origin is None:
         return
@@ -23,7 +25,6 @@ def check(request: Request, node: Node) -> None:
     request.extra_headers += [
         header(b"access-control-allow-origin", origin),
         header(b"access-control-expose-headers", "ETag, Content-Range, Content-Disposition"),
-        header(b"vary", "Origin"),
     ]
 
 
