@@ -6,10 +6,10 @@ for. What cannot be delivered goes to the outbox, which is emptied when the mast
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 from mini_dropbox.wire import Registration
+from node_app.blocking import RunBlocking
 from node_app.errors import HashCollision, MasterError
 from node_app.master_client import MasterClient
 from node_app.outbox import Outbox
@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 MAX_GROUP: Final = 500
 
-RunBlocking = Callable[..., Awaitable[Any]]
 _Waiting = tuple[Registration, asyncio.Future[bool]]
 
 

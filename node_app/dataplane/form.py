@@ -2,7 +2,6 @@
 
 import asyncio
 import mimetypes
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any, Final
@@ -12,6 +11,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser
 from mini_dropbox.wire import WireError, clean_file_name
 from node_app.blobstore import CHUNK_BYTES
 from node_app.blobwriter import BlobWriter
+from node_app.blocking import RunBlocking
 from node_app.dataplane.http import Request, check_complete
 from node_app.errors import BadForm, BadName, LengthRequired, MissingFile, TooLarge
 
@@ -20,8 +20,6 @@ FIELD: Final = "file"
 OVERHEAD_BYTES: Final = 64 * 1024
 MAX_CONTENT_TYPE: Final = 127
 UNKNOWN_TYPE: Final = "application/octet-stream"
-
-RunBlocking = Callable[..., Awaitable[Any]]
 
 
 @dataclass(frozen=True)
