@@ -9,6 +9,7 @@ from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from mini_dropbox.admission import Admission
 from mini_dropbox.asgi_types import Application, Message, Receive, Scope, Send
 from mini_dropbox.draining import drain
 
@@ -74,4 +75,4 @@ class BodyLimit:
 
 def build() -> Application:
     """Return Django as an ASGI application; `django.setup` has been called."""
-    return BodyLimit(ThreadedHandler())
+    return BodyLimit(Admission(ThreadedHandler()))
