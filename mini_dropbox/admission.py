@@ -17,10 +17,6 @@ RESERVED_PATHS: Final = frozenset({"/health", wire.HEARTBEAT_PATH, wire.REGISTRA
 MAX_RESERVED_AT_WORK: Final = 16
 
 
-class Overloaded(Exception):
-    """As many requests as may wait are waiting."""
-
-
 class Places:
     """Places for requests at work, and for those that wait for one, first come first."""
 
@@ -29,13 +25,13 @@ class Places:
         self._waiting = 0
         self._max_waiting = waiting
 
-    async def take(self) -> None:
-        """Wait for a place; Overloaded when too many do so already."""
+    async def take(self) -> bool:
+        """Wait for a place and return True; False at once when too many do so already."""
         if self._free.locked() and self._waiting >= self._max_waiting:
-            raise Overloaded
+            return False
         self._waiting += 1
         try:
-            await self._free.acquire()
+            return await self._free.acquire()
         finally:
             self._waiting -= 1
 
@@ -61,21 +57,21 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         places = self._reserved if scope["path"] in self._reserved_paths else self._public
-        has_place = False
+        has_place: bool | None = None
 
         async def received() -> Message:
             nonlocal has_place
             message = await receive()
             is_whole = message["type"] == "http.request" and not message.get("more_body", False)
-            if is_whole and not has_place:
-                await places.take()
-                has_place = True
-            return message
+            if is_whole and has_place is None:
+                has_place = await places.take()
+            # Django drops what it has read when a client has gone.
+            return {"type": "http.disconnect"} if has_place is False else message
 
         try:
             await self._application(scope, received, send)
-        except Overloaded:
-            await _refuse(send)
+            if has_place is False:
+                await _refuse(send)
         finally:
             if has_place:
                 places.give_back()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import threading
-from typing import Any
 
 import pytest
 from django.http import HttpRequest, HttpResponse
@@ -62,8 +61,10 @@ class Worker:
         self.may_end = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        while (await receive()).get("more_body"):
+        while (message := await receive()).get("more_body"):
             pass
+        if message["type"] == "http.disconnect":
+            return
         self.at_work.append(scope["path"])
         await self.may_end.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -172,47 +173,27 @@ async def test_a_place_is_free_again_after_a_failure_and_after_a_cancelled_wait(
     assert {client.status for client in clients} == {200}
 
 
-class TestDjango:
-    """The same with views in threads."""
+async def test_a_rush_of_requests_to_django_takes_a_few_threads(settings: Settings) -> None:
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = []
+    may_leave.clear()
+    before = threading.active_count()
+    admission = Admission(ThreadedHandler(), at_work=AT_WORK, waiting=100)
 
-    async def test_a_rush_of_requests_is_answered_by_a_few_threads(
-        self, settings: Settings
-    ) -> None:
-        settings.ROOT_URLCONF = __name__
-        settings.MIDDLEWARE = []
-        crowd.reset()
-        admission = Admission(ThreadedHandler(), at_work=AT_WORK, waiting=100)
+    clients, tasks = await ask(admission, 30, "/patient")
+    assert threading.active_count() - before == AT_WORK
 
-        clients, tasks = await ask(admission, 30, "/crowd")
-        await asyncio.wait_for(asyncio.gather(*tasks), 30)
-
-        assert {client.status for client in clients} == {200}
-        assert crowd.peak == AT_WORK
+    may_leave.set()
+    await asyncio.wait_for(asyncio.gather(*tasks), 30)
+    assert {client.status for client in clients} == {200}
 
 
-class Crowd:
-    """Counts how many threads are in a view at once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.reset()
-
-    def reset(self) -> None:
-        self.peak = self._present = 0
-        self._full = threading.Event()
-
-    def view(self, request: HttpRequest) -> HttpResponse:
-        with self._lock:
-            self._present += 1
-            self.peak = max(self.peak, self._present)
-            if self._present == AT_WORK:
-                self._full.set()
-        # Everybody stays until as many are here as may be.
-        self._full.wait(10)
-        with self._lock:
-            self._present -= 1
-        return HttpResponse("ok")
+may_leave = threading.Event()
 
 
-crowd = Crowd()
-urlpatterns: list[Any] = [path("crowd", crowd.view)]
+def patient(request: HttpRequest) -> HttpResponse:
+    may_leave.wait(30)
+    return HttpResponse("ok")
+
+
+urlpatterns = [path("patient", patient)]
