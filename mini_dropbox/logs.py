@@ -10,9 +10,9 @@ def process_label(env: Env) -> str:
     return "master" if env.role is Role.MASTER else f"node {env.node_id}"
 
 
-def configuration(env: Env) -> dict[str, Any]:
-    """Return the `logging.config` dictionary of this process."""
-    label = process_label(env)
+def configuration(env: Env, label: str = "") -> dict[str, Any]:
+    """Return the `logging.config` dictionary of this process; `label` names one without a role."""
+    label = label or process_label(env)
     return {
         "version": 1,
         "disable_existing_loggers": False,

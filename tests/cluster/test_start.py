@@ -57,6 +57,16 @@ def test_a_cluster_works_on_each_address_of_this_machine(
     assert cluster.nodes[0].url in page.text
 
 
+def test_what_the_supervisor_says_bears_its_own_name(start_cluster: StartCluster) -> None:
+    cluster = start_cluster(node_count=1)
+
+    cluster.arbiter(cluster.nodes[0]).kill()
+    eventually(lambda: "is started again" in cluster.log, 20)
+
+    said = next(line for line in cluster.log.splitlines() if "is started again" in line)
+    assert f" [cluster {cluster.supervisor.pid}] " in said
+
+
 def can_listen(host: str) -> bool:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

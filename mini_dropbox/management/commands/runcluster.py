@@ -1,5 +1,6 @@
 """`manage.py runcluster`: a whole cluster on this machine."""
 
+import logging.config
 import signal
 from argparse import ArgumentParser
 from pathlib import Path
@@ -9,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from master_app import bootstrap
-from mini_dropbox import env, server, startup
+from mini_dropbox import env, logs, server, startup
 from mini_dropbox.env import DEFAULT_MASTER_PORT, Role
 from mini_dropbox.supervisor import Child, Supervisor
 
@@ -27,6 +28,8 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # The settings are those of a master, which is another process than this one.
+        logging.config.dictConfig(logs.configuration(settings.ENV, "cluster"))
         startup.check(settings.ENV, options["host"])
         children = _children(options["host"], options["master_port"], options["node_ports"])
         supervisor = Supervisor(children)
