@@ -28,6 +28,10 @@ CREATE TABLE IF NOT EXISTS outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     registration TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS refused (
+    registration TEXT PRIMARY KEY,
+    reason TEXT NOT NULL
+) WITHOUT ROWID;
 """
 
 Statement = tuple[str, Sequence[Any]]

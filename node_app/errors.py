@@ -98,6 +98,13 @@ class HashCollision(NodeError):
     code = "hash_collision"
 
 
+class RegistrationRefused(NodeError):
+    """The bytes are stored, but the master will not record them."""
+
+    status = 502
+    code = "registration_refused"
+
+
 class StoreFull(NodeError):
     """The disk has no room left."""
 
@@ -142,4 +149,9 @@ class MasterError(Exception):
 
 
 class MasterRefused(MasterError):
-    """The master answered, and said no."""
+    """The master answered, and said no; `code` is its own, empty where the answer has none."""
+
+    def __init__(self, text: str, *, status: int, code: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.code = code

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -20,6 +20,8 @@ from node_app import http_client
 from node_app.errors import MasterError, MasterRefused
 
 ANSWER_SECONDS: Final = 3.0
+REGISTERED: Final = "registered"
+HASH_COLLISION: Final = "hash_collision"
 
 
 class MasterClient:
@@ -39,7 +41,7 @@ class MasterClient:
             raise MasterError(f"POST {HEARTBEAT_PATH}: {error}") from error
 
     async def register(self, registrations: Sequence[Registration]) -> list[str]:
-        """Record uploads in one go; return `registered` or `hash_collision` for each."""
+        """Record uploads in one go; return `REGISTERED` or `HASH_COLLISION` for each."""
         message = {"registrations": [entry.to_json() for entry in registrations]}
         body = await self._post(REGISTRATIONS_PATH, message)
         results = [str(result.get("status")) for result in body.get("results", [])]
@@ -53,13 +55,13 @@ class MasterClient:
         if status == 404:
             return None
         if status != 200:
-            raise MasterRefused(f"GET /get: {status} {body.get('detail', '')}")
+            raise _refused("GET /get", status, body)
         return [str(node_id) for node_id in body.get("replicas", [])]
 
     async def _post(self, path: str, message: dict[str, Any]) -> dict[str, Any]:
         status, body = await self._request("POST", path, json.dumps(message).encode())
         if status != 200:
-            raise MasterRefused(f"POST {path}: {status} {body.get('detail', '')}")
+            raise _refused(f"POST {path}", status, body)
         return body
 
     async def _request(self, method: str, path: str, data: bytes) -> tuple[int, dict[str, Any]]:
@@ -84,3 +86,8 @@ class MasterClient:
             method, url, data=data, headers=headers, timeout=limit, allow_redirects=False
         ) as response:
             return response.status, await http_client.read_json(response)
+
+
+def _refused(request: str, status: int, body: Mapping[str, Any]) -> MasterRefused:
+    text = f"{request}: {status} {body.get('detail', '')}"
+    return MasterRefused(text, status=status, code=str(body.get("code", "")))

@@ -1,17 +1,20 @@
 """Tells the master what this node has stored, many uploads at a time.
 
 While one group is on its way the next gathers, so that a group is as large as the load asks
-for. What cannot be delivered goes to the outbox, which is emptied when the master is back.
+for. What cannot be delivered goes to the outbox, which is emptied when the master is back; what
+the master does not take is kept beside it.
 """
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 
 from mini_dropbox.wire import Registration
 from node_app.blocking import RunBlocking
-from node_app.errors import HashCollision, MasterError
-from node_app.master_client import MasterClient
+from node_app.errors import HashCollision, MasterError, MasterRefused, RegistrationRefused
+from node_app.master_client import HASH_COLLISION, REGISTERED, MasterClient
 from node_app.outbox import Outbox
 
 logger = logging.getLogger(__name__)
@@ -33,6 +36,7 @@ class Registrar:
         self._tasks: list[asyncio.Task[None]] = []
         # Until the master has failed once it counts as there, so that nothing is put off.
         self._master_is_there = True
+        self._complaint = ""
 
     def start(self) -> None:
         self._tasks = [
@@ -50,7 +54,8 @@ class Registrar:
     async def register(self, registration: Registration) -> bool:
         """Return True once the master has recorded it, False once it is durably put off.
 
-        HashCollision when the master has another content under this MD5.
+        HashCollision when the master has another content under this MD5, RegistrationRefused when
+        it will not take this registration, which is then kept.
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((registration, future))
@@ -85,19 +90,70 @@ class Registrar:
             await self._put_off(group)
             return
         try:
-            results = await self._master.register([registration for registration, _ in group])
+            outcomes = await self._tell([registration for registration, _ in group])
         except MasterError as error:
-            logger.warning("The master is away, registrations are put off: %s", error)
-            self._master_is_there = False
+            self._note_absence(error)
             await self._put_off(group)
             return
-        for (registration, future), result in zip(group, results, strict=True):
+        waiting = [
+            (registration, future, outcome)
+            for (registration, future), outcome in zip(group, outcomes, strict=True)
+            if not future.done()
+        ]
+        refusals = [
+            (registration, outcome)
+            for registration, _, outcome in waiting
+            if outcome not in {REGISTERED, HASH_COLLISION}
+        ]
+        await self._set_aside(refusals)
+        for registration, future, outcome in waiting:
             if future.done():
                 continue
-            if result == "registered":
+            if outcome == REGISTERED:
                 future.set_result(True)
-            else:
+            elif outcome == HASH_COLLISION:
                 future.set_exception(_collision(registration))
+            else:
+                future.set_exception(_refusal(outcome))
+
+    async def _tell(self, registrations: Sequence[Registration]) -> list[str]:
+        """Return `REGISTERED`, `HASH_COLLISION` or why the master does not take it, for each.
+
+        A group that is refused is told in halves, until what is wrong with it stands alone.
+        """
+        try:
+            outcomes = await self._master.register(registrations)
+        except MasterRefused as error:
+            if not _is_about_content(error):
+                raise
+            if len(registrations) == 1:
+                return [str(error)]
+            middle = len(registrations) // 2
+            return [
+                *await self._tell(registrations[:middle]),
+                *await self._tell(registrations[middle:]),
+            ]
+        self._complaint = ""
+        return outcomes
+
+    def _note_absence(self, error: MasterError) -> None:
+        """Believe that the master is away until it answers a heartbeat; say why, once."""
+        self._master_is_there = False
+        reason = "The master is away"
+        if isinstance(error, MasterRefused) and error.status == HTTPStatus.UNAUTHORIZED:
+            reason = "The master does not accept this node's signature"
+        complaint = f"{reason}, registrations wait: {error}"
+        if complaint != self._complaint:
+            logger.warning("%s", complaint)
+        self._complaint = complaint
+
+    async def _set_aside(self, refusals: Sequence[tuple[Registration, str]]) -> None:
+        """Keep what the master will never take, so that it holds up nothing and is not lost."""
+        if not refusals:
+            return
+        await self._run(self._outbox.refuse, refusals)
+        for registration, reason in refusals:
+            logger.error("%s is not registered, but kept as refused: %s", registration.hash, reason)
 
     async def _put_off(self, group: list[_Waiting]) -> None:
         undone = [(registration, future) for registration, future in group if not future.done()]
@@ -122,8 +178,7 @@ class Registrar:
             try:
                 await self._empty_outbox()
             except MasterError as error:
-                logger.warning("The master is away again, the outbox waits: %s", error)
-                self._master_is_there = False
+                self._note_absence(error)
             except Exception:
                 # The next answered heartbeat tries again.
                 logger.exception("The outbox cannot be emptied")
@@ -133,12 +188,16 @@ class Registrar:
             registrations, last_id = await self._run(self._outbox.oldest)
             if not registrations:
                 return
-            results = await self._master.register(registrations)
-            for registration, result in zip(registrations, results, strict=True):
-                if result != "registered":
-                    logger.error("%s is not registered: %s", registration.hash, result)
+            outcomes = await self._tell(registrations)
+            refusals = [
+                (registration, outcome)
+                for registration, outcome in zip(registrations, outcomes, strict=True)
+                if outcome != REGISTERED
+            ]
+            await self._set_aside(refusals)
             await self._run(self._outbox.remove_up_to, last_id)
-            logger.info("%d uploads registered that had been put off", len(registrations))
+            count = len(registrations) - len(refusals)
+            logger.info("%d uploads registered that had been put off", count)
 
 
 def _collision(registration: Registration) -> HashCollision:
@@ -146,3 +205,18 @@ def _collision(registration: Registration) -> HashCollision:
         f"Another content with the MD5 {registration.hash} is stored already; "
         "this one cannot be kept."
     )
+
+
+def _refusal(reason: str) -> RegistrationRefused:
+    return RegistrationRefused(
+        f"The master does not take this file's record ({reason}). Its bytes are kept, but it "
+        "is in no list."
+    )
+
+
+def _is_about_content(error: MasterRefused) -> bool:
+    """Tell whether what was sent is at fault, rather than who sent it or where it went.
+
+    A wrong host name, too, is answered with 400; `invalid` is the word on a registration alone.
+    """
+    return error.code == "invalid" or error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE

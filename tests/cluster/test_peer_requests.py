@@ -1,6 +1,7 @@
 """What one node takes from another: only what was signed, as it was signed, and once."""
 
 import hashlib
+import json
 import sqlite3
 from contextlib import closing
 from urllib.parse import urlencode
@@ -16,7 +17,8 @@ from node_app.http_client import new_session
 from node_app.peer_client import PeerClient
 from tests.support.blob_backends import md5, sha256
 from tests.support.cluster import Cluster, Server
-from tests.support.refusals import refusal
+from tests.support.refusals import error_of, refusal
+from tests.support.registrations import registration
 
 pytestmark = pytest.mark.cluster
 
@@ -151,3 +153,16 @@ def test_a_heartbeat_is_good_once(cluster: Cluster, signer: Signer) -> None:
     ]
 
     assert statuses == [400, 401]
+
+
+def test_the_master_calls_a_registration_invalid_that_it_will_never_take(
+    cluster: Cluster, signer: Signer
+) -> None:
+    entries = [registration(1).to_json(), {**registration(2).to_json(), "name": ""}]
+    body = json.dumps({"registrations": entries}).encode()
+    signed = signer.sign("POST", "/internal/registrations", sha256(body))
+    headers = {"Authorization": signed, "Content-Type": "application/json"}
+
+    answer = cluster.master.post("/internal/registrations", data=body, headers=headers)
+
+    assert (answer.status_code, error_of(answer)["code"]) == (400, "invalid")

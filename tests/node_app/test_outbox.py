@@ -1,5 +1,6 @@
 """Registrations that wait on disk for the master."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,12 @@ import pytest
 from node_app.database import NodeDatabase
 from node_app.outbox import BATCH, Outbox
 from tests.support.registrations import registration
+
+
+def refusals(database: NodeDatabase) -> list[tuple[str, str]]:
+    """Return name and reason of what is kept as refused."""
+    rows = database.read("SELECT registration, reason FROM refused ORDER BY registration")
+    return [(json.loads(text)["name"], reason) for text, reason in rows]
 
 
 @pytest.fixture
@@ -78,3 +85,29 @@ def test_ids_are_not_used_again_so_that_nothing_new_is_forgotten_with_the_old(
     outbox.remove_up_to(last_id)
 
     assert len(outbox) == 1
+
+
+def test_what_is_refused_is_kept_with_the_reason_once(database: NodeDatabase) -> None:
+    outbox = Outbox(database)
+
+    outbox.refuse([(registration(1), "a collision"), (registration(2), "no such name")])
+    outbox.refuse([(registration(1), "another reason")])
+    outbox.refuse([])
+
+    assert outbox.refused_count() == 2
+    assert len(outbox) == 0
+    assert refusals(database) == [
+        (registration(1).name, "a collision"),
+        (registration(2).name, "no such name"),
+    ]
+
+
+def test_a_database_from_before_there_were_refusals_takes_them(tmp_path: Path) -> None:
+    old = NodeDatabase(tmp_path / "node.sqlite3")
+    old.write("DROP TABLE refused", ()).result()
+    old.close()
+
+    new = NodeDatabase(tmp_path / "node.sqlite3")
+    Outbox(new).refuse([(registration(1), "a reason")])
+    assert Outbox(new).refused_count() == 1
+    new.close()

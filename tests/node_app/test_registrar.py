@@ -8,13 +8,17 @@ import pytest
 
 from mini_dropbox.wire import Registration
 from node_app.database import NodeDatabase
-from node_app.errors import HashCollision, MasterError
+from node_app.errors import HashCollision, MasterError, MasterRefused, RegistrationRefused
 from node_app.outbox import Outbox
 from node_app.registrar import MAX_GROUP, Registrar
 from tests.support.registrations import registration
 from tests.support.waiting import eventually
 
 SECONDS = 10
+
+
+def refusal(status: int, code: str) -> MasterRefused:
+    return MasterRefused(f"POST: {status} {code}", status=status, code=code)
 
 
 class FakeMaster:
@@ -24,6 +28,9 @@ class FakeMaster:
         self.groups: list[list[Registration]] = []
         self.failure: Exception | None = None
         self.collisions: set[str] = set()
+        # A group with one of these is refused as a whole.
+        self.invalid: set[str] = set()
+        self.largest_group = MAX_GROUP
         self.gate = asyncio.Event()
         self.gate.set()
         self.calls = 0
@@ -37,6 +44,10 @@ class FakeMaster:
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure
+        if len(registrations) > self.largest_group:
+            raise refusal(413, "too_large")
+        if self.invalid & {entry.hash for entry in registrations}:
+            raise refusal(400, "invalid")
         self.groups.append(list(registrations))
         return [
             "hash_collision" if entry.hash in self.collisions else "registered"
@@ -183,6 +194,106 @@ async def test_a_collision_found_late_does_not_hold_up_the_outbox(
 
     await until(lambda: len(outbox) == 0)
     assert len(master.recorded) == 3
+    assert outbox.refused_count() == 1
+
+
+async def test_one_that_is_refused_fails_alone_and_is_kept(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    master.invalid = {registration(number).hash for number in (7, 8, 30)}
+    master.gate.clear()
+    uploads = [
+        asyncio.create_task(registrar.register(registration(number))) for number in range(40)
+    ]
+    await until(lambda: master.calls == 1)
+    master.gate.set()
+
+    results = await asyncio.gather(*uploads, return_exceptions=True)
+
+    refused = [number for number, result in enumerate(results) if result is not True]
+    assert refused == [7, 8, 30]
+    assert all(isinstance(results[number], RegistrationRefused) for number in refused)
+    assert "400 invalid" in str(results[7])
+    assert outbox.refused_count() == 3
+    assert len(outbox) == 0
+    assert "The master is away" not in caplog.text
+    # Halving finds three of forty with fewer requests than one for each.
+    assert master.calls < 40
+
+
+async def test_one_that_is_refused_late_does_not_hold_up_the_outbox(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    registrar.master_failed()
+    await register_all(registrar, range(10))
+    master.invalid = {registration(0).hash}
+
+    registrar.master_answered()
+
+    await until(lambda: len(outbox) == 0)
+    assert master.recorded == [registration(number) for number in range(1, 10)]
+    assert outbox.refused_count() == 1
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [registration(0).hash in record.getMessage() for record in errors] == [True]
+
+
+async def test_a_group_that_is_too_large_for_the_master_goes_in_parts(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox
+) -> None:
+    registrar.master_failed()
+    await register_all(registrar, range(100))
+    master.largest_group = 30
+
+    registrar.master_answered()
+
+    await until(lambda: len(outbox) == 0)
+    assert master.recorded == [registration(number) for number in range(100)]
+    assert outbox.refused_count() == 0
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (refusal(401, "not_signed"), "does not accept this node's signature"),
+        (refusal(400, "bad_request"), "The master is away"),
+        (refusal(503, "database_unavailable"), "The master is away"),
+        (refusal(502, ""), "The master is away"),
+    ],
+)
+async def test_a_refusal_that_is_not_about_the_registration_puts_it_off_and_is_said_once(
+    registrar: Registrar,
+    master: FakeMaster,
+    outbox: Outbox,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    failure: MasterRefused,
+    words: str,
+) -> None:
+    master.failure = failure
+
+    assert await register_all(registrar, [1, 2]) == [False, False]
+    for calls in (2, 3):
+        registrar.master_answered()
+        await until(lambda calls=calls: master.calls == calls)  # type: ignore[misc]
+        await until(lambda: not registrar._master_is_there)
+
+    assert (len(outbox), outbox.refused_count()) == (2, 0)
+    assert caplog.text.count(words) == 1
+
+
+async def test_a_refusal_that_cannot_be_kept_is_put_off(master: FakeMaster, tmp_path: Path) -> None:
+    database = NodeDatabase(tmp_path / "node.sqlite3")
+    database.write("DROP TABLE refused", ()).result(SECONDS)
+    outbox = Outbox(database)
+    registrar = Registrar(master, outbox, asyncio.to_thread)  # type: ignore[arg-type]
+    registrar.start()
+    master.invalid = {registration(1).hash}
+
+    assert await registrar.register(registration(1)) is False
+
+    assert len(outbox) == 1
+    await registrar.stop()
+    database.close()
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("a bug"), KeyError("results")])
