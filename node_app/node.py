@@ -169,6 +169,7 @@ class Node:
             "blob_count": totals.count,
             "healthy_nodes": self._healthy_nodes(),
             "outbox": len(self.outbox),
+            "refused": self.outbox.refused_count(),
             "last_heartbeat_at": self.last_heartbeat_at,
             "uptime_seconds": round(time.time() - self.started_at, 1),
         }

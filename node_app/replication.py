@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mini_dropbox.wire import NodeEntry
 from node_app.blobstore import CHUNK_BYTES, BlobStore
 from node_app.blobwriter import MEMORY_BYTES, BlobWriter, Digests
+from node_app.blocking import RunBlocking
 from node_app.cluster_view import ClusterView
 from node_app.errors import (
     BelowQuorum,
@@ -22,8 +22,6 @@ from node_app.errors import (
 from node_app.peer_client import PeerClient
 
 logger = logging.getLogger(__name__)
-
-RunBlocking = Callable[..., Awaitable[Any]]
 
 
 @dataclass(frozen=True)
