@@ -8,3 +8,6 @@ class SeedreamAppConfig(AppConfig):
 
     name = "seedream_app"
     verbose_name = "Image generation"
+
+    def ready(self) -> None:
+        from seedream_app import checks  # noqa: F401, PLC0415  registers the system checks
