@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any, Final
 
-from multipart import MultipartError, MultipartSegment, PushMultipartParser
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+)
 
 from mini_dropbox.wire import WireError, clean_file_name
 from node_app.blobstore import CHUNK_BYTES
@@ -86,7 +91,11 @@ async def read_form(request: Request, output: PipedWriter, limit: int) -> FormFi
     if announced is not None and announced > limit + OVERHEAD_BYTES:
         raise TooLarge(f"The file is over the limit of {limit} bytes.")
     parser = PushMultipartParser(
-        _boundary(request), max_segment_count=100, max_header_size=8 * 1024
+        _boundary(request),
+        max_segment_count=100,
+        max_header_size=8 * 1024,
+        # It keeps every byte as it is; `_decoded` knows better what they mean.
+        header_charset="latin-1",
     )
     reader = _FormReader(output)
     received = 0
@@ -99,9 +108,14 @@ async def read_form(request: Request, output: PipedWriter, limit: int) -> FormFi
                 await reader.take(event)
         check_complete(received, announced)
         parser.close()
+    except ParserLimitReached as error:
+        message = "The form has more parts, or longer part headers, than an upload needs."
+        raise BadForm(message) from error
     except MultipartError as error:
+        # What the parser says more than its first sentence is meant for programmers.
         message = (
-            f"The form is broken ({error}); send multipart/form-data with its closing boundary."
+            f"The form is broken ({error.args[0]}); send multipart/form-data with its closing "
+            "boundary."
         )
         raise BadForm(message) from error
     if reader.file is None:
@@ -124,7 +138,7 @@ class _FormReader:
         elif isinstance(event, MultipartSegment):
             # A second file under the same field is passed over, as the original does.
             if event.name == FIELD and event.filename is not None and self.file is None:
-                name = _file_name(event.filename)
+                name = _file_name(_decoded(event.filename))
                 self.file = FormFile(name, media_type(name, event.content_type))
                 self._in_file = True
         elif self._in_file:
@@ -140,6 +154,15 @@ def _boundary(request: Request) -> str:
     if not 0 < len(boundary) <= 200 or not boundary.isascii():
         raise BadForm("The form's boundary is not usable; let your HTTP client choose it.")
     return boundary
+
+
+def _decoded(value: str) -> str:
+    """Return a form's text, which is UTF-8, or Windows' Western characters from old clients."""
+    data = value.encode("latin-1")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
 
 
 def _file_name(value: str) -> str:
