@@ -43,8 +43,11 @@ class ClusterView:
         if cluster_map == self._map:
             return
         self._map = cluster_map
-        # A torn file costs nothing: the next heartbeat brings the map again.
-        self._path.write_text(json.dumps(cluster_map.to_json()), encoding="utf-8")
+        # A few kilobytes that wait for no disk, seldom: a thread would take longer. The rename
+        # keeps the map before whole for a start that comes in between.
+        written = self._path.with_suffix(".new")
+        written.write_text(json.dumps(cluster_map.to_json()), encoding="utf-8")
+        written.replace(self._path)
 
     def healthy_count(self) -> int:
         """Return how many nodes the master hears of, this one among them."""

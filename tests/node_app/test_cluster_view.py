@@ -141,6 +141,18 @@ def test_the_map_is_written_only_when_it_says_something_new(path: Path, view: Cl
     assert path.exists()
 
 
+def test_the_map_is_replaced_rather_than_written_over(path: Path, view: ClusterView) -> None:
+    view.update(cluster_map(OWN, node_entry(8002)))
+    before = path.read_bytes()
+
+    with path.open("rb") as old:
+        view.update(cluster_map(OWN, node_entry(8003)))
+        assert old.read() == before
+
+    assert homes(ClusterView(path, OWN)) == {"8001", "8003"}
+    assert list(path.parent.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b'{"nodes": [', b"[]", b"{}", b"\xff\xfe", b'{"nodes": 5}']
 )
