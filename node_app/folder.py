@@ -17,7 +17,11 @@ PATIENCE_SECONDS: Final = 10.0
 
 
 def lock_folder(folder: Path) -> IO[str]:
-    """Lock `folder` until the returned file is closed; ConfigurationError when it is taken."""
+    """Lock `folder` until the returned file is closed; ConfigurationError when it is taken.
+
+    Blocks for up to `PATIENCE_SECONDS`, also the event loop of a node that starts: there is
+    nothing that it could do before.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lock = (folder / "lock").open("w", encoding="ascii")
     if fcntl is None:
