@@ -21,9 +21,9 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from mini_dropbox.durability import fsync_folder
 from node_app.blobindex import BlobIndex, BlobRecord
 from node_app.database import NodeDatabase
-from node_app.disk import fsync_folder
 
 ROUNDS: Final = 5
 THREADS: Final = 16

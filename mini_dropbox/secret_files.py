@@ -2,9 +2,9 @@
 
 import os
 import secrets
-import sys
 from pathlib import Path
 
+from mini_dropbox.durability import fsync_folder
 from mini_dropbox.env import ConfigurationError, Env
 
 
@@ -60,19 +60,8 @@ def _create(path: Path, value: str) -> bool:
         return False
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    fsync_folder(path.parent)
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut; Windows opens no folders."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def cluster_secret_path(data_dir: Path) -> Path:

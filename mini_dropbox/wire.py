@@ -19,9 +19,6 @@ HEARTBEAT_PATH: Final = "/internal/heartbeat"
 REGISTRATIONS_PATH: Final = "/internal/registrations"
 PEER_BLOBS_PATH: Final = "/internal/blobs/"
 
-HEADER_SHA256: Final = "X-Blob-SHA256"
-HEADER_NAME: Final = "X-File-Name"
-
 
 class WireError(ValueError):
     """A message does not have the form that this module describes."""

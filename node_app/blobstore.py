@@ -19,10 +19,10 @@ from io import FileIO
 from pathlib import Path
 from typing import Final, Protocol
 
+from mini_dropbox.durability import fsync_folder
 from node_app.blobindex import BlobIndex, BlobRecord, Totals
 from node_app.blobwriter import BlobWriter, Digests
 from node_app.disk import (
-    fsync_folder,
     make_folder_durable,
     make_folders,
     positioned_read,

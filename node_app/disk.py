@@ -9,6 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Final
 
+from mini_dropbox.durability import fsync_folder
 from node_app.errors import StoreFailed, StoreFull
 
 FILE_MODE: Final = 0o644
@@ -56,14 +57,3 @@ def make_folders(path: Path) -> list[Path]:
         folder.mkdir(exist_ok=True)
         folder.chmod(FOLDER_MODE)
     return missing
-
-
-def fsync_folder(path: Path) -> None:
-    """Put a folder's entries on disk; where folders cannot be opened (Windows), do nothing."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

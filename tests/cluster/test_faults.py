@@ -282,9 +282,10 @@ def accepted(node: Server, content: bytes) -> dict[str, object]:
 def test_a_peer_that_dies_while_it_is_read_through_breaks_the_answer_off(
     start_cluster: StartCluster,
 ) -> None:
-    cluster = start_cluster(REPLICATION_FACTOR="1")
+    # More than the buffers between a peer, the reader and the client can hold.
+    cluster = start_cluster(REPLICATION_FACTOR="1", MAX_UPLOAD_BYTES=str(2**26))
     first, second = cluster.nodes
-    content = secrets.token_bytes(9_000_000)
+    content = secrets.token_bytes(60_000_000)
     upload = first.upload(content).json()
     holder = next(node for node in cluster.nodes if node.node_id in upload["replicas"])
     reader = first if holder is second else second
