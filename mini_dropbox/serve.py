@@ -10,6 +10,9 @@ import uvicorn
 from mini_dropbox import env, logs, startup
 from mini_dropbox.server import APPLICATION, uvicorn_options
 
+# What is watched for changes; the whole folder has a virtual environment of thousands of files.
+PACKAGES = ("mini_dropbox", "master_app", "node_app", "seedream_app")
+
 
 def main(host: str, port: int, *, reload: bool = False) -> None:
     """Serve until a signal ends it; with `reload`, anew after each change of the code."""
@@ -20,7 +23,7 @@ def main(host: str, port: int, *, reload: bool = False) -> None:
         host=host,
         port=port,
         reload=reload,
-        reload_dirs=[str(env.PROJECT_DIR)] if reload else None,
+        reload_dirs=[str(env.PROJECT_DIR / package) for package in PACKAGES] if reload else None,
         log_config=logs.configuration(settings),
         **uvicorn_options(settings.role),
     )
