@@ -21,6 +21,10 @@ def main(argv: Sequence[str]) -> None:
         execute_from_command_line(list(argv))
     except env.ConfigurationError as error:
         sys.exit(f"mini-dropbox: {error}")
+    except ModuleNotFoundError as error:
+        if error.name != "django":
+            raise
+        sys.exit("mini-dropbox: Django is missing: run `make setup`, then use .venv/bin/python.")
 
 
 def option_value(argv: Sequence[str], option: str) -> str | None:

@@ -1,12 +1,16 @@
 """The answers that belong to no application: JSON for programs, a page for browsers."""
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
 
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer a request that Django itself refuses (a foreign Host, too many fields)."""
-    return _answer(request, 400, "bad_request", "This request cannot be understood.")
+    detail = "This request cannot be understood."
+    if isinstance(exception, DisallowedHost):
+        detail = "This server has another name; MINI_DROPBOX_ALLOWED_HOSTS can list further ones."
+    return _answer(request, 400, "bad_request", detail)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from mini_dropbox import __version__, env, secret_files
+from mini_dropbox.folder_lock import lock_folder
 from mini_dropbox.signing import Signer
 from mini_dropbox.wire import Heartbeat, NodeEntry, Registration
 from node_app import http_client
@@ -21,7 +22,6 @@ from node_app.blobwriter import BlobWriter
 from node_app.cluster_view import ClusterView
 from node_app.database import NodeDatabase
 from node_app.errors import HashCollision, MasterError, MasterRefused, NodeError, ShuttingDown
-from node_app.folder import lock_folder
 from node_app.master_client import MasterClient
 from node_app.outbox import Outbox
 from node_app.peer_client import PeerClient
@@ -39,6 +39,8 @@ BLOCKING_THREADS: Final = 32
 # so may the peers, which it has to know before an upload can have its replicas.
 JOINING_BEAT_SECONDS: Final = 0.2
 JOINING_SECONDS: Final = 10.0
+# A node process that is being replaced may need this long to end.
+REPLACEMENT_SECONDS: Final = 10.0
 # A node that carries no weight of its own (see `_own_entry`) still has to be placeable.
 LONE_WEIGHT: Final = 100.0
 
@@ -72,7 +74,8 @@ class Node:
 
     async def start(self) -> None:
         """Open the store and join the cluster; ready for uploads when it returns."""
-        self._lock = lock_folder(self.folder)
+        # There is nothing that the event loop could do before.
+        self._lock = lock_folder(self.folder, "node", patience=REPLACEMENT_SECONDS)
         self._database = NodeDatabase(self.folder / "node.sqlite3")
         self.store = open_store(self.settings, self.folder, BlobIndex(self._database))
         self.cluster = ClusterView(self.folder / "cluster_map.json", self._own_entry())

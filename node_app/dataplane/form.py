@@ -119,7 +119,7 @@ async def read_form(request: Request, output: PipedWriter, limit: int) -> FormFi
         )
         raise BadForm(message) from error
     if reader.file is None:
-        raise MissingFile(f"Send the file in the form field {FIELD!r}.")
+        raise MissingFile(reader.what_is_missing())
     await output.finish()
     return reader.file
 
@@ -130,12 +130,20 @@ class _FormReader:
     def __init__(self, output: PipedWriter) -> None:
         self._output = output
         self._in_file = False
+        self._is_text = False
         self.file: FormFile | None = None
+
+    def what_is_missing(self) -> str:
+        """Return a sentence for a form without a file."""
+        if self._is_text:
+            return f"The field {FIELD!r} is text, not a file; with curl, write {FIELD}=@NAME."
+        return f"Send the file in the form field {FIELD!r}."
 
     async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
         if event is None:
             self._in_file = False
         elif isinstance(event, MultipartSegment):
+            self._is_text |= event.name == FIELD and event.filename is None
             # A second file under the same field is passed over, as the original does.
             if event.name == FIELD and event.filename is not None and self.file is None:
                 name = _file_name(_decoded(event.filename))

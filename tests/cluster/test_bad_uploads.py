@@ -35,6 +35,11 @@ class TestBrokenForms:
         ):
             assert refusal(send_form(node, sent)) == (400, "missing_file")
 
+    def test_a_file_field_that_is_text_is_told_how_to_be_a_file(self, node: Server) -> None:
+        answer = node.post("/upload", files={"file": (None, "README.md")})
+
+        assert "file=@" in answer.json()["message"]
+
     @pytest.mark.parametrize(
         "content_type",
         ["", "application/json", "text/plain", "multipart/form-data", "multipart/form-data; ="],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartCluster
-from tests.support.cluster import BANNER, PROJECT_DIR, Cluster
+from tests.support.cluster import BANNER, PROJECT_DIR, Cluster, free_ports
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
@@ -111,6 +111,30 @@ class TestRefusals:
         assert code != 0
         assert_one_sentence(output, str(cluster.master.port), "not free")
         assert cluster.is_whole()
+
+    def test_a_second_cluster_on_the_same_data(self, cluster: Cluster) -> None:
+        master, node = free_ports(2)
+
+        code, output = run(
+            cluster,
+            *("manage.py", "runcluster", "--node-ports", str(node), "--master-port", str(master)),
+            *("--data-dir", str(cluster.data_dir)),
+        )
+
+        assert code != 0
+        assert_one_sentence(output, str(cluster.data_dir), "in use by another cluster")
+        assert cluster.is_whole()
+
+    def test_a_python_without_django(self, cluster: Cluster) -> None:
+        process = subprocess.run(
+            [sys.executable, "-E", "-S", str(PROJECT_DIR / "manage.py"), "runcluster"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert process.returncode != 0
+        assert_one_sentence(process.stderr, "make setup")
 
     def test_ports_that_overlap(self, cluster: Cluster) -> None:
         code, output = run(

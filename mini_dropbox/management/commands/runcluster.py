@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand
 from master_app import bootstrap
 from mini_dropbox import env, logs, server, startup
 from mini_dropbox.env import DEFAULT_MASTER_PORT, Role
+from mini_dropbox.folder_lock import lock_folder
 from mini_dropbox.supervisor import Child, Supervisor
 
 
@@ -34,6 +35,7 @@ class Command(BaseCommand):
         children = _children(options["host"], options["master_port"], options["node_ports"])
         supervisor = Supervisor(children)
         supervisor.check_ports()
+        lock = lock_folder(settings.ENV.data_dir, "cluster")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, supervisor.request_stop)
         bootstrap.make_secrets()
@@ -48,13 +50,16 @@ class Command(BaseCommand):
             supervisor.run()
         finally:
             supervisor.stop()
+            lock.close()
 
 
 def _children(host: str, master_port: str, node_ports: str) -> list[Child]:
     master = startup.parse_port(master_port)
     nodes = [startup.parse_port(port.strip()) for port in node_ports.split(",")]
     if len({master, *nodes}) != len(nodes) + 1:
-        message = "Every process needs a port of its own: --master-port and --node-ports overlap."
+        message = (
+            "Every process needs a port of its own: --master-port and --node-ports name one twice."
+        )
         raise env.ConfigurationError(message)
     shared = {
         "DATA_DIR": str(settings.ENV.data_dir),
