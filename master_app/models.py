@@ -43,6 +43,10 @@ class NodeQuerySet(models.QuerySet["Node"]):
             )
         )
 
+    def in_reach(self) -> "NodeQuerySet":
+        """Return the nodes that are not down."""
+        return self.filter(last_heartbeat_at__gte=timezone.now() - state_limits()[1])
+
     def in_state(self, state: NodeState) -> "NodeQuerySet":
         return self.with_state().filter(Q(state_now=state))
 
@@ -121,6 +125,22 @@ class Blob(models.Model):
         nodes = [replica.node for replica in self.replicas.all()]
         return sorted(nodes, key=lambda node: (node.state is not NodeState.HEALTHY, node.node_id))
 
+    def copies_in_reach(self) -> int:
+        """Return the number of replicas on nodes that are not down."""
+        return sum(replica.node.state is not NodeState.DOWN for replica in self.replicas.all())
+
+
+class ReplicaQuerySet(models.QuerySet["Replica"]):
+    """Replicas, wherever they are."""
+
+    def in_reach(self) -> "ReplicaQuerySet":
+        """Return the replicas on nodes that are not down; nobody knows of the others.
+
+        The nodes are looked up first: they are few, and a join would be made for every replica.
+        """
+        nodes = list(Node.objects.in_reach().values_list("pk", flat=True))
+        return self.filter(node__in=nodes)
+
 
 class Replica(models.Model):
     """One node's verified copy of a blob."""
@@ -128,6 +148,8 @@ class Replica(models.Model):
     blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="replicas")
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="replicas")
     created_at = models.DateTimeField()
+
+    objects = ReplicaQuerySet.as_manager()
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("blob", "node"), name="one_replica_a_node"),)

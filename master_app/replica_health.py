@@ -1,4 +1,7 @@
-"""Whether blobs have the replicas they should: one word for people, one condition for queries."""
+"""Whether blobs have the replicas they should: one word for people, one condition for queries.
+
+What counts are replicas in reach: whether a node that is down still has its own nobody knows.
+"""
 
 from django.conf import settings
 from django.db import models
@@ -8,11 +11,11 @@ from master_app.models import Blob, Replica
 
 
 class ReplicaHealth(models.TextChoices):
-    """Whether a blob has as many verified replicas as the cluster wants."""
+    """Whether a blob has as many verified replicas in reach as the cluster wants."""
 
     FULL = "full", "Fully replicated"
     DEGRADED = "degraded", "Under-replicated"
-    LOST = "lost", "Without a replica"
+    LOST = "lost", "Without a replica in reach"
     UNVERIFIED = "unverified", "Unverified"
 
 
@@ -47,7 +50,8 @@ def count_by_health() -> dict[ReplicaHealth, int]:
     """Return how many blobs have which health, the best first."""
     wanted = settings.ENV.replication_factor
     replicas = (
-        Replica.objects.order_by()
+        Replica.objects.in_reach()
+        .order_by()
         .values("blob")
         .annotate(n=Count("pk"))
         .aggregate(some=Count("n"), full=Count("n", filter=Q(n__gte=wanted)))

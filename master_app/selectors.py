@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Exists, Model, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from master_app.errors import UnknownHash
@@ -144,9 +144,9 @@ def blob_named_by(*, blob_hash: str, names: Q) -> Blob | None:
 def blobs_with_names() -> QuerySet[Blob]:
     """Return the blobs with their replicas at hand, the `newest_files` of each and `file_count`."""
     newest = Prefetch("files", File.objects.order_by("-id")[:SHOWN_NAMES], to_attr="newest_files")
-    return Blob.objects.annotate(file_count=_count_of(File, blob=OuterRef("pk"))).prefetch_related(
-        "replicas__node", newest
-    )
+    return Blob.objects.annotate(
+        file_count=_count_by_blob(File.objects.all(), blob=OuterRef("pk"))
+    ).prefetch_related("replicas__node", newest)
 
 
 def other_names(*, file: File) -> list[File]:
@@ -165,24 +165,23 @@ def newest_replicas(*, node: Node, limit: int) -> list[Replica]:
 
 
 def blobs_with_counts() -> QuerySet[Blob]:
-    """Return the blobs with `replica_count` and `file_count`."""
+    """Return the blobs with `replica_count`, of those in reach, and `file_count`."""
     return Blob.objects.annotate(
-        replica_count=_count_of(Replica, blob=OuterRef("pk")),
-        file_count=_count_of(File, blob=OuterRef("pk")),
+        replica_count=_count_by_blob(Replica.objects.in_reach(), blob=OuterRef("pk")),
+        file_count=_count_by_blob(File.objects.all(), blob=OuterRef("pk")),
     )
 
 
 def files_with_counts() -> QuerySet[File]:
-    """Return the files with their blob at hand and `replica_count`."""
+    """Return the files with their blob at hand and `replica_count`, of those in reach."""
     return File.objects.select_related("blob").annotate(
-        replica_count=_count_of(Replica, blob=OuterRef("blob"))
+        replica_count=_count_by_blob(Replica.objects.in_reach(), blob=OuterRef("blob"))
     )
 
 
-def _count_of(model: type[Model], **condition: Any) -> Coalesce:
+def _count_by_blob(rows: QuerySet[Any], *, blob: OuterRef) -> Coalesce:
     """Count by subquery: it runs for the rows of one page, where a join would group them all."""
-    field = next(iter(condition))
-    counted = model._default_manager.filter(**condition).order_by().values(field)
+    counted = rows.filter(blob=blob).order_by().values("blob")
     return Coalesce(Subquery(counted.annotate(n=Count("*")).values("n")), 0)
 
 

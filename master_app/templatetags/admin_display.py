@@ -101,7 +101,7 @@ def badge(text: str, tone: str, title: str = "") -> SafeString:
 
 
 def health_badge(*, verified: bool, replica_count: int) -> SafeString:
-    """Show how many of the wanted replicas a blob has."""
+    """Show how many of the wanted replicas of a blob are in reach."""
     health = health_of(verified=verified, replica_count=replica_count)
     if health is ReplicaHealth.UNVERIFIED:
         return badge("unverified", HEALTH_TONES[health], "No node has confirmed these bytes")
@@ -209,4 +209,4 @@ def fill_level(node: Node) -> SafeString:
 @register.filter
 def as_health_badge(blob: Blob) -> SafeString:
     """Show the health of a blob whose replicas are at hand."""
-    return health_badge(verified=blob.verified, replica_count=len(blob.replicas.all()))
+    return health_badge(verified=blob.verified, replica_count=blob.copies_in_reach())

@@ -121,8 +121,8 @@ def test_a_file_is_found_by_its_whole_hash(admin_client: Client, cluster: None) 
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ({"health": "full"}, {"whole.png", "asleep.zip"}),
-        ({"health": "degraded"}, {"thin.pdf"}),
+        ({"health": "full"}, {"whole.png"}),
+        ({"health": "degraded"}, {"thin.pdf", "asleep.zip"}),
         ({"health": "lost"}, {"gone.txt"}),
         ({"health": "unverified"}, {"claimed.bin"}),
         ({"kind": "image"}, {"whole.png"}),
@@ -164,7 +164,8 @@ def test_a_filter_that_does_not_exist_filters_nothing(
 @pytest.mark.parametrize(
     ("query", "count"),
     [
-        ({"health": "full"}, 2),
+        ({"health": "full"}, 1),
+        ({"health": "degraded"}, 2),
         ({"health": "lost"}, 1),
         ({"health": "unverified"}, 1),
         ({"node": "8001"}, 3),

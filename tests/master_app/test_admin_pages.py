@@ -183,9 +183,9 @@ def test_the_dashboard_shows_totals_health_nodes_and_the_latest_files(
     assert "120.6 KB stored" in text
     assert "1 of 2 nodes healthy" in text
     for expected in (
-        "Fully replicated 1",
-        "Under-replicated 1",
-        "Without a replica 1",
+        "Fully replicated 0",
+        "Under-replicated 2",
+        "Without a replica in reach 1",
         "Unverified 1",
     ):
         assert expected in text
@@ -217,7 +217,7 @@ def test_the_dashboards_queries_do_not_grow_with_the_files(
 
 def test_every_blob_is_counted_under_one_health(image: File) -> None:
     assert sum(count_by_health().values()) == Blob.objects.count()
-    assert count_by_health()[ReplicaHealth.FULL] == 1
+    assert count_by_health()[ReplicaHealth.DEGRADED] == 1
 
 
 def test_users_and_groups_can_be_edited(admin_client: Client) -> None:
@@ -252,3 +252,13 @@ def test_pages_load_everything_from_here(admin_client: Client, image: File) -> N
             assert address.startswith(("/static/", "/thumbnails/", "/admin/jsi18n/")), address
             if address.startswith("/static/"):
                 assert finders.find(address.removeprefix("/static/")), address
+
+
+def test_a_copy_on_a_node_that_is_down_is_not_counted_as_there(client: Client) -> None:
+    add_node("8001")
+    add_node("8002", silent_seconds=3600)
+    file = add_file("report.pdf")
+
+    assert count_by_health()[ReplicaHealth.DEGRADED] == 1
+    assert file.blob.copies_in_reach() == 1
+    assert "1 of 2 copies" in client.get("/").content.decode().replace("\xa0", " ")
