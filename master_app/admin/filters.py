@@ -102,7 +102,9 @@ class BlobVerifiedFilter(_VerifiedFilter):
     verified = "verified"
 
 
-class _NodeFilter(SimpleListFilter):
+class ReplicaNodeFilter(SimpleListFilter):
+    """Replicas of one node."""
+
     title = "node"
     parameter_name = "node"
 
@@ -119,29 +121,23 @@ class _NodeFilter(SimpleListFilter):
         return self.on_node(queryset, node) if node else queryset.none()
 
     def on_node(self, queryset: QuerySet[Any], node: Node) -> QuerySet[Any]:
-        """Return the rows that the node has; looked up row by row, so that a page stops early."""
-        raise NotImplementedError
-
-
-class FileNodeFilter(_NodeFilter):
-    """Files that a node has."""
-
-    def on_node(self, queryset: QuerySet[Any], node: Node) -> QuerySet[Any]:
-        return queryset.filter(Exists(Replica.objects.filter(node=node, blob=OuterRef("blob"))))
-
-
-class BlobNodeFilter(_NodeFilter):
-    """Blobs that a node has."""
-
-    def on_node(self, queryset: QuerySet[Any], node: Node) -> QuerySet[Any]:
-        return queryset.filter(Exists(Replica.objects.filter(node=node, blob=OuterRef("pk"))))
-
-
-class ReplicaNodeFilter(_NodeFilter):
-    """Replicas of one node."""
-
-    def on_node(self, queryset: QuerySet[Any], node: Node) -> QuerySet[Any]:
         return queryset.filter(node=node)
+
+
+class BlobNodeFilter(ReplicaNodeFilter):
+    """Blobs that a node has; looked up row by row, so that a page stops early."""
+
+    # The path from the query's model to the blob.
+    blob = "pk"
+
+    def on_node(self, queryset: QuerySet[Any], node: Node) -> QuerySet[Any]:
+        return queryset.filter(Exists(Replica.objects.filter(node=node, blob=OuterRef(self.blob))))
+
+
+class FileNodeFilter(BlobNodeFilter):
+    """Files whose blob a node has."""
+
+    blob = "blob"
 
 
 class NodeStateFilter(SimpleListFilter):
