@@ -110,6 +110,11 @@ class PatientProtocol(HttpToolsProtocol):
         self._unparsed_bytes = 0
         super().on_body(body)
 
+    def on_response_complete(self) -> None:
+        # Until now the server was at work: a pipelined request's client was owed its turn to send.
+        self._last_data = self.loop.time()
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser does not take, in the form of every other error."""
         if self._head_bytes > MAX_HEAD_BYTES:

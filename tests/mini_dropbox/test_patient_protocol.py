@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPResponse
@@ -32,10 +33,10 @@ class ImpatientProtocol(PatientProtocol):
 
 
 class Application:
-    """Reads every body and answers with its length; remembers how each request ended."""
+    """Reads every body and answers with its length; remembers how each path's requests ended."""
 
     def __init__(self) -> None:
-        self.ends: list[str] = []
+        self.ends: dict[str, list[str]] = defaultdict(list)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         body = b""
@@ -43,14 +44,14 @@ class Application:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    self.ends.append("disconnected")
+                    self.ends[scope["path"]].append("disconnected")
                     return
                 body += message["body"]
                 if not message["more_body"]:
                     break
         if scope["path"] == "/waits":
             assert (await receive())["type"] == "http.disconnect"
-            self.ends.append("disconnected")
+            self.ends[scope["path"]].append("disconnected")
             return
         if scope["path"] == "/thinks":
             await asyncio.sleep(READ_LIMIT * 3)
@@ -61,7 +62,7 @@ class Application:
             piece = content[start : start + 65_536]
             more = start + len(piece) < len(content)
             await send({"type": "http.response.body", "body": piece, "more_body": more})
-        self.ends.append("answered")
+        self.ends[scope["path"]].append("answered")
 
 
 @pytest.fixture(scope="module")
@@ -150,12 +151,11 @@ class TestQuietClients:
     def test_one_that_stops_in_its_body_is_cut_off_and_the_application_is_told(
         self, server: uvicorn.Server, application: Application
     ) -> None:
-        application.ends.clear()
         with connected(server) as connection:
-            connection.sendall(request(Content_Length="10") + b"12345")
+            connection.sendall(request("/stops", Content_Length="10") + b"12345")
 
             assert read_refusal(connection) == (408, "request_timeout")
-        eventually(lambda: application.ends == ["disconnected"])
+        eventually(lambda: application.ends["/stops"] == ["disconnected"])
 
     @pytest.mark.parametrize("start", [b"POST / HTTP/1.1\r\nHo", b"\r\n"])
     def test_one_that_stops_in_its_second_request_is_cut_off(
@@ -185,7 +185,7 @@ class TestQuietClients:
         with connected(server) as connection:
             connection.sendall(request("/large"))
 
-            eventually(lambda: application.ends == ["answered"], PATIENCE)
+            eventually(lambda: application.ends["/large"] == ["answered"], PATIENCE)
             connection.settimeout(PATIENCE)
             received = 0
             try:
@@ -279,13 +279,14 @@ class TestPipelinedRequests:
     def test_the_application_is_told_that_nobody_waits_for_the_first_answer(
         self, server: uvicorn.Server, application: Application
     ) -> None:
-        application.ends.clear()
+        # In one piece: once a second request is queued, nothing more is read, its end included,
+        # until the first application asks again or has answered.
         with connected(server) as connection:
-            connection.sendall(request("/waits", Content_Length="0"))
-            connection.sendall(request(Content_Length="10") + b"123")
+            first = request("/waits", Content_Length="0")
+            connection.sendall(first + request(Content_Length="10") + b"123")
             connection.shutdown(socket.SHUT_WR)
 
-            eventually(lambda: application.ends == ["disconnected"], PATIENCE)
+            eventually(lambda: application.ends["/waits"] == ["disconnected"], PATIENCE)
 
     def test_are_answered_one_after_another(self, server: uvicorn.Server) -> None:
         with connected(server) as connection:
@@ -351,9 +352,8 @@ class TestHeads:
     def test_a_broken_chunk_is_refused_and_the_application_is_told(
         self, server: uvicorn.Server, application: Application
     ) -> None:
-        application.ends.clear()
         with connected(server) as connection:
-            connection.sendall(request(Transfer_Encoding="chunked") + b"no length\r\n")
+            connection.sendall(request("/broken", Transfer_Encoding="chunked") + b"no length\r\n")
 
             assert read_refusal(connection) == (400, "bad_request")
-        eventually(lambda: application.ends == ["disconnected"])
+        eventually(lambda: application.ends["/broken"] == ["disconnected"])
