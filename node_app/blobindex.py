@@ -13,11 +13,16 @@ from node_app.database import NodeDatabase
 from node_app.errors import StoreFailed, StoreFull
 
 REMEMBERED_SIZES: Final = 16_384
+COLUMNS: Final = "hash, sha256, size, name, content_type, stored_at, encoding, stored_size"
 
 
 @dataclass(frozen=True)
 class BlobRecord:
-    """A verified blob; `size` in bytes, `stored_at` in unix seconds."""
+    """A verified blob; `size` in bytes, `stored_at` in unix seconds.
+
+    `encoding` is how the bytes stand on disk, empty for as they are, and `stored_size` what they
+    take there; None while nobody has tried yet whether compression makes it less.
+    """
 
     hash: str
     sha256: str
@@ -25,14 +30,27 @@ class BlobRecord:
     name: str
     content_type: str
     stored_at: float
+    encoding: str = ""
+    stored_size: int | None = None
+
+    @property
+    def saved(self) -> int:
+        """The bytes that compression saves."""
+        return 0 if self.stored_size is None else self.size - self.stored_size
 
 
 @dataclass(frozen=True)
 class Totals:
-    """How many blobs there are, and their bytes together."""
+    """How many blobs there are, their bytes together, and how many of these compression saves."""
 
     count: int
     size: int
+    saved: int = 0
+
+    @property
+    def stored_size(self) -> int:
+        """The bytes that the blobs take where they are kept."""
+        return self.size - self.saved
 
 
 class BlobIndex:
@@ -40,19 +58,36 @@ class BlobIndex:
 
     def __init__(self, database: NodeDatabase) -> None:
         self._database = database
-        sql = "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM blob"
-        ((self._count, self._size),) = database.read(sql)
+        sums = "COUNT(*), COALESCE(SUM(size), 0), COALESCE(SUM(size - stored_size), 0)"
+        (totals,) = database.read(f"SELECT {sums} FROM blob")  # noqa: S608  a constant
+        self._totals = Totals(*totals)
         self._counting = threading.Lock()
         self._sizes: dict[str, int] = {}
 
     def put(self, record: BlobRecord) -> None:
         """Keep the record of a blob that has none; returns once it is on disk."""
-        self._wait("INSERT INTO blob VALUES (?, ?, ?, ?, ?, ?)", astuple(record))
-        self._counted(1, record.size)
+        sql = f"INSERT INTO blob ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+        self._wait(sql, astuple(record))
+        self._counted(1, record.size, record.saved)
 
     def get(self, blob_hash: str) -> BlobRecord | None:
-        rows = self._database.read("SELECT * FROM blob WHERE hash = ?", (blob_hash,))
+        sql = f"SELECT {COLUMNS} FROM blob WHERE hash = ?"  # noqa: S608
+        rows = self._database.read(sql, (blob_hash,))
         return BlobRecord(*rows[0]) if rows else None
+
+    def untried(self, before: float, limit: int) -> list[BlobRecord]:
+        """Return blobs of before a moment that nobody has tried to compress, the oldest first."""
+        sql = (
+            f"SELECT {COLUMNS} FROM blob "  # noqa: S608
+            "WHERE stored_size IS NULL AND stored_at <= ? ORDER BY stored_at LIMIT ?"
+        )
+        return [BlobRecord(*row) for row in self._database.read(sql, (before, limit))]
+
+    def set_stored(self, record: BlobRecord, *, encoding: str, stored_size: int) -> None:
+        """Note how a known blob stands on disk; returns once that is on disk."""
+        sql = "UPDATE blob SET encoding = ?, stored_size = ? WHERE hash = ?"
+        self._wait(sql, (encoding, stored_size, record.hash))
+        self._counted(0, 0, record.size - stored_size - record.saved)
 
     def size(self, blob_hash: str) -> int | None:
         """Return a verified blob's size in bytes; remembered, for every read asks for it.
@@ -69,16 +104,16 @@ class BlobIndex:
     def remove(self, record: BlobRecord) -> None:
         """Forget a blob; returns once that is on disk."""
         self._wait("DELETE FROM blob WHERE hash = ?", (record.hash,))
-        self._counted(-1, -record.size)
+        self._counted(-1, -record.size, -record.saved)
 
     def totals(self) -> Totals:
         """Return the totals, kept up to date in memory: every heartbeat asks for them."""
-        return Totals(self._count, self._size)
+        return self._totals
 
-    def _counted(self, count: int, size: int) -> None:
+    def _counted(self, count: int, size: int, saved: int) -> None:
         with self._counting:
-            self._count += count
-            self._size += size
+            now = self._totals
+            self._totals = Totals(now.count + count, now.size + size, now.saved + saved)
 
     def _wait(self, sql: str, parameters: tuple[object, ...]) -> None:
         try:

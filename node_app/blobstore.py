@@ -22,13 +22,9 @@ from typing import Final, Protocol
 from mini_dropbox.durability import fsync_folder
 from node_app.blobindex import BlobIndex, BlobRecord, Totals
 from node_app.blobwriter import BlobWriter, Digests
-from node_app.disk import (
-    make_folder_durable,
-    make_folders,
-    positioned_read,
-    storage_errors,
-)
-from node_app.errors import BlobNotFound, HashCollision, NodeError, StoreFailed, StoreFull
+from node_app.compression import ENCODING, CompressedReader, may_gain
+from node_app.disk import make_folder_durable, make_folders, positioned_read, storage_errors
+from node_app.errors import BlobDamaged, BlobNotFound, HashCollision, NodeError, StoreFull
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +32,7 @@ CHUNK_BYTES: Final = 256 * 1024
 LOCK_STRIPES: Final = 256
 # Below this much free space a node takes no more blobs, so that its own records still fit.
 RESERVED_BYTES: Final = 16 * 1024 * 1024
+COMPRESSED_SUFFIX: Final = ".zst"
 COLLISION: Final = "Another content with this MD5 is stored already; this one cannot be kept."
 
 
@@ -99,8 +96,7 @@ class BlobStore(ABC):
             elif not found:
                 self._place(writer, digests.md5)
             if self._index.get(digests.md5) is None:
-                known = (digests.md5, digests.sha256, digests.size, name, content_type)
-                self._put_record(BlobRecord(*known, stored_at=time.time()), was_there=found)
+                self._put_record(_new_record(digests, name, content_type), was_there=found)
         return found
 
     def verify(self, blob_hash: str, sha256: str) -> bool:
@@ -108,7 +104,7 @@ class BlobStore(ABC):
         try:
             with storage_errors():
                 digests = self._read_digests(blob_hash)
-        except BlobNotFound:
+        except (BlobNotFound, BlobDamaged):
             return False
         return digests.md5 == blob_hash and digests.sha256 == sha256
 
@@ -164,14 +160,15 @@ class BlobStore(ABC):
     def _is_present(self, writer: BlobWriter, digests: Digests, record: BlobRecord | None) -> bool:
         """Compare with what stands under the name; a damaged blob is set aside."""
         try:
-            reader = self._open_unverified(digests.md5)
+            with closing(self._open_unverified(digests.md5)) as reader:
+                if _same_bytes(reader, writer):
+                    return True
+            if record is None and self._read_digests(digests.md5).md5 == digests.md5:
+                raise HashCollision(COLLISION)
         except BlobNotFound:
             return False
-        with closing(reader):
-            if _same_bytes(reader, writer):
-                return True
-        if record is None and self._read_digests(digests.md5).md5 == digests.md5:
-            raise HashCollision(COLLISION)
+        except BlobDamaged:
+            logger.warning("The copy of %s cannot be decompressed", digests.md5)
         self._quarantine(digests.md5)
         if record is not None:
             self._index.remove(record)
@@ -220,7 +217,11 @@ class LocalBlobReader:
 
 
 class LocalBlobStore(BlobStore):
-    """Blobs as plain files: `blobs/ab/cd/<md5>` below the node's folder."""
+    """Blobs as files below the node's folder: `blobs/ab/cd/<md5>`, or `<md5>.zst` if compressed.
+
+    Where both are, they have the same content, and the plain one is read: compression was cut off
+    on its way, and is begun anew because the index does not know of it.
+    """
 
     opens_locally = True
 
@@ -232,17 +233,26 @@ class LocalBlobStore(BlobStore):
         self._settled: set[Path] = set()
         make_folder_durable(folder / "blobs")
 
+    @property
+    def temporary_folder(self) -> Path:
+        """Files on the blobs' own file system, which the next start removes."""
+        return self._temporary
+
     def path(self, blob_hash: str) -> Path:
-        """Return where the blob is, or would be."""
+        """Return where the plain blob is, or would be."""
         return Path(f"{self._root}/{blob_hash[:2]}/{blob_hash[2:4]}/{blob_hash}")
 
-    def open(self, blob_hash: str) -> LocalBlobReader:
+    def compressed_path(self, blob_hash: str) -> Path:
+        """Return where the compressed blob is, or would be."""
+        return Path(f"{self.path(blob_hash)}{COMPRESSED_SUFFIX}")
+
+    def open(self, blob_hash: str) -> BlobReader:
         reader = self._open_unverified(blob_hash)
         # A name appears here with all of its bytes, so a blob without a row is whole as well.
         if self._index.size(blob_hash) not in {None, reader.size}:
             reader.close()
             logger.error("The copy of %s has lost its size", blob_hash)
-            raise StoreFailed("This node's copy of the blob is damaged.")
+            raise BlobDamaged("This node's copy of the blob is damaged.")
         return reader
 
     def space(self) -> Space:
@@ -257,8 +267,47 @@ class LocalBlobStore(BlobStore):
             writer.write(b"probe")
             writer.make_durable()
 
-    def _open_unverified(self, blob_hash: str) -> LocalBlobReader:
+    def open_plain(self, blob_hash: str) -> LocalBlobReader:
+        """Return the plain form to read from; BlobNotFound when there is none."""
         return LocalBlobReader(self.path(blob_hash))
+
+    def untried(self, *, min_age: float, limit: int) -> list[BlobRecord]:
+        """Return blobs that nobody has tried to compress, stored `min_age` seconds ago or more."""
+        return self._index.untried(time.time() - min_age, limit)
+
+    def keep_plain(self, record: BlobRecord) -> None:
+        """Note that compression gains nothing, so that it is never tried again."""
+        with self._lock(record.hash):
+            if self._index.get(record.hash) == record:
+                self._index.set_stored(record, encoding="", stored_size=record.size)
+
+    def replace_by_compressed(self, record: BlobRecord, temporary: Path) -> bool:
+        """Let a file of frames, durable and checked, take the plain form's place.
+
+        Return whether it did: the blob may have been removed, or stored anew, meanwhile.
+        """
+        target = self.compressed_path(record.hash)
+        with self._lock(record.hash), storage_errors():
+            if self._index.get(record.hash) != record:
+                return False
+            temporary.replace(target)
+            fsync_folder(target.parent)
+            self._drop_plain(record)
+        return True
+
+    def finish_compressed(self, record: BlobRecord) -> bool:
+        """Note a compressed form that has lost its plain one; return whether there is one."""
+        with self._lock(record.hash), storage_errors():
+            found = self.compressed_path(record.hash).exists()
+            if found and self._index.get(record.hash) == record:
+                self._drop_plain(record)
+        return found
+
+    def _open_unverified(self, blob_hash: str) -> BlobReader:
+        try:
+            return self.open_plain(blob_hash)
+        except BlobNotFound:
+            return CompressedReader(LocalBlobReader(self.compressed_path(blob_hash)))
 
     def _place(self, writer: BlobWriter, blob_hash: str) -> None:
         writer.make_durable()
@@ -277,7 +326,7 @@ class LocalBlobStore(BlobStore):
             raise
 
     def _settle(self, blob_hash: str) -> None:
-        path = self.path(blob_hash)
+        path = self._forms(blob_hash)[0]
         with path.open("rb") as file:
             os.fsync(file.fileno())
         self._settled.discard(path.parent)
@@ -295,16 +344,45 @@ class LocalBlobStore(BlobStore):
         self._settled.add(folder)
 
     def _remove(self, blob_hash: str) -> None:
-        path = self.path(blob_hash)
-        path.unlink(missing_ok=True)
-        if path.parent.is_dir():
-            fsync_folder(path.parent)
+        for path in self._forms(blob_hash):
+            path.unlink()
+        folder = self.path(blob_hash).parent
+        if folder.is_dir():
+            fsync_folder(folder)
 
     def _quarantine(self, blob_hash: str) -> None:
         folder = self._folder / "quarantine"
         make_folder_durable(folder)
-        self.path(blob_hash).replace(folder / f"{blob_hash}.{time.time_ns()}")
+        for path in self._forms(blob_hash):
+            path.replace(folder / f"{path.name}.{time.time_ns()}")
         fsync_folder(folder)
+
+    def _drop_plain(self, record: BlobRecord) -> None:
+        """Remove the plain form, for the compressed one is durable; bytes first, then the row."""
+        self.path(record.hash).unlink(missing_ok=True)
+        compressed = self.compressed_path(record.hash)
+        fsync_folder(compressed.parent)
+        size = compressed.stat().st_size
+        self._index.set_stored(record, encoding=ENCODING, stored_size=size)
+
+    def _forms(self, blob_hash: str) -> list[Path]:
+        """Return the files that hold the blob: the one that is read, and what it hides."""
+        forms = (self.path(blob_hash), self.compressed_path(blob_hash))
+        return [path for path in forms if path.exists()]
+
+
+def _new_record(digests: Digests, name: str, content_type: str) -> BlobRecord:
+    size = digests.size
+    return BlobRecord(
+        hash=digests.md5,
+        sha256=digests.sha256,
+        size=size,
+        name=name,
+        content_type=content_type,
+        stored_at=time.time(),
+        # What cannot gain by compression is never tried.
+        stored_size=None if may_gain(size, content_type) else size,
+    )
 
 
 def _same_bytes(reader: BlobReader, writer: BlobWriter) -> bool:

@@ -22,7 +22,9 @@ CREATE TABLE IF NOT EXISTS blob (
     size INTEGER NOT NULL,
     name TEXT NOT NULL,
     content_type TEXT NOT NULL,
-    stored_at REAL NOT NULL
+    stored_at REAL NOT NULL,
+    encoding TEXT NOT NULL DEFAULT '',
+    stored_size INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -32,6 +34,27 @@ CREATE TABLE IF NOT EXISTS refused (
     registration TEXT PRIMARY KEY,
     reason TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS upload (
+    id TEXT PRIMARY KEY,
+    length INTEGER,
+    received INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    concat TEXT NOT NULL,
+    idle_seconds REAL NOT NULL,
+    stored TEXT
+) WITHOUT ROWID;
+"""
+
+# Columns that files of earlier versions do not have, and how they are added.
+ADDED_COLUMNS: Final = (
+    ("blob", "encoding", "ALTER TABLE blob ADD COLUMN encoding TEXT NOT NULL DEFAULT ''"),
+    ("blob", "stored_size", "ALTER TABLE blob ADD COLUMN stored_size INTEGER"),
+)
+# What needs all columns to be there.
+INDEXES: Final = """
+CREATE INDEX IF NOT EXISTS blob_to_compress ON blob (stored_at) WHERE stored_size IS NULL;
 """
 
 Statement = tuple[str, Sequence[Any]]
@@ -46,7 +69,7 @@ class NodeDatabase:
     def __init__(self, path: Path) -> None:
         self._writes: queue.SimpleQueue[tuple[Statement, Future[None]] | None] = queue.SimpleQueue()
         self._writer = self._connect(path)
-        self._writer.executescript(SCHEMA)
+        self._upgrade()
         self._reader = self._connect(path)
         self._reading = threading.Lock()
         self._thread = threading.Thread(target=self._write_loop, name="node-database", daemon=True)
@@ -78,6 +101,15 @@ class NodeDatabase:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         return connection
+
+    def _upgrade(self) -> None:
+        """Make what is missing, in a new file or in one of an earlier version."""
+        self._writer.executescript(SCHEMA)
+        for table, column, statement in ADDED_COLUMNS:
+            found = self._writer.execute("SELECT name FROM pragma_table_info(?)", (table,))
+            if (column,) not in found.fetchall():
+                self._writer.execute(statement)
+        self._writer.executescript(INDEXES)
 
     def _write_loop(self) -> None:
         while (first := self._writes.get()) is not None:

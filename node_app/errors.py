@@ -1,5 +1,7 @@
 """What a node refuses or cannot do; the data plane turns each into its status, once."""
 
+from collections.abc import Iterable
+
 
 class NodeError(Exception):
     """A request that ends without success; the text says what the client can do."""
@@ -98,6 +100,80 @@ class HashCollision(NodeError):
     code = "hash_collision"
 
 
+class MethodNotAllowed(NodeError):
+    """The path does not take this method; `methods` are those that it takes."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, methods: Iterable[str]) -> None:
+        self.methods = tuple(methods)
+        super().__init__(f"Use {' or '.join(self.methods)} here.")
+
+
+class BadHeader(NodeError):
+    """A header that the request needs is missing or says nothing that can be understood."""
+
+    status = 400
+    code = "bad_header"
+
+
+class UnsupportedVersion(NodeError):
+    """The client speaks another version of the upload protocol."""
+
+    status = 412
+    code = "unsupported_version"
+
+
+class UnsupportedMediaType(NodeError):
+    """The body is not of the type that this request takes."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class UploadNotFound(NodeError):
+    """No resumable upload has this address, or none any more."""
+
+    status = 404
+    code = "unknown_upload"
+
+
+class OffsetMismatch(NodeError):
+    """The bytes do not go on where the upload stands."""
+
+    status = 409
+    code = "offset_mismatch"
+
+
+class UploadLocked(NodeError):
+    """Another request has the upload; or its bytes are here and cannot be stored now."""
+
+    status = 423
+    code = "upload_locked"
+
+
+class ChecksumMismatch(NodeError):
+    """The bytes are not those that the checksum was made of."""
+
+    status = 460
+    code = "checksum_mismatch"
+
+
+class FinalUpload(NodeError):
+    """The upload is made of others and takes no bytes by itself."""
+
+    status = 403
+    code = "final_upload"
+
+
+class IncompletePart(NodeError):
+    """What should be joined is not a part, or not all of it is there."""
+
+    status = 400
+    code = "incomplete_part"
+
+
 class RegistrationRefused(NodeError):
     """The bytes are stored, but the master will not record them."""
 
@@ -117,6 +193,10 @@ class StoreFailed(NodeError):
 
     status = 503
     code = "store_failed"
+
+
+class BlobDamaged(StoreFailed):
+    """The bytes under a blob's name are not what was stored there."""
 
 
 class BelowQuorum(NodeError):

@@ -13,8 +13,13 @@ CONNECT_SECONDS: Final = 1.0
 
 def new_session() -> aiohttp.ClientSession:
     """Return the session of this process; it follows no proxy from the environment."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
-    return aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+        # A blob is asked for as its hash describes it, unless who asks says otherwise.
+        headers={"Accept-Encoding": "identity"},
+        auto_decompress=False,
+        trust_env=False,
+    )
 
 
 def time_limit(quiet: float) -> aiohttp.ClientTimeout:

@@ -1,6 +1,7 @@
 """Byte ranges and conditions of a request (RFC 9110, sections 13 and 14)."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,7 +44,7 @@ def parse_range(value: str | None, size: int) -> ByteRange | None:
     return ByteRange(start, min(int(last) + 1, size) if last else size)
 
 
-def etag_matches(value: str, etag: str) -> bool:
-    """Tell whether an If-None-Match names `etag` (quoted); weak comparison."""
-    candidates = (part.strip().removeprefix("W/") for part in value.split(","))
-    return any(candidate in {"*", etag} for candidate in candidates)
+def matching_etag(value: str, etags: Sequence[str]) -> str | None:
+    """Return the first of `etags` (quoted) that an If-None-Match names; weak comparison."""
+    named = {part.strip().removeprefix("W/") for part in value.split(",")}
+    return next((etag for etag in etags if named & {"*", etag}), None)

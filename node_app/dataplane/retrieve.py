@@ -9,8 +9,10 @@ from typing import Final
 from mini_dropbox.asgi_types import Headers
 from mini_dropbox.wire import NodeEntry, WireError, clean_file_name, is_blob_hash
 from node_app.blobstore import CHUNK_BYTES, BlobReader
+from node_app.compression import ENCODING, CompressedReader, Readable
+from node_app.dataplane.encodings import prefers
 from node_app.dataplane.http import ClientGone, Request, attachment, header
-from node_app.dataplane.ranges import ByteRange, Unsatisfiable, etag_matches, parse_range
+from node_app.dataplane.ranges import ByteRange, Unsatisfiable, matching_etag, parse_range
 from node_app.errors import (
     BadHash,
     BlobNotFound,
@@ -28,14 +30,25 @@ INLINE_BYTES: Final = 64 * 1024
 GUESSES: Final = 3
 
 CONDITIONS: Final = (b"range", b"if-range", b"if-none-match")
-RELAYED: Final = ("Content-Length", "Content-Range", "ETag", "Accept-Ranges")
+RELAYED: Final = ("Content-Length", "Content-Range", "Content-Encoding", "ETag", "Accept-Ranges")
 SERVED: Final = {200, 206, 304, 416}
 
 _COMMON: Final[Headers] = [
     (b"cache-control", b"public, max-age=31536000, immutable"),
+    (b"vary", b"accept-encoding"),
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; sandbox"),
 ]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One form that a blob can be sent in; `costly` where reading it takes more than the disk."""
+
+    source: Readable
+    etag: str
+    headers: Headers = field(default_factory=list)
+    costly: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,11 +97,13 @@ async def serve_own(request: Request, node: Node, blob_hash: str, name: str | No
 async def _serve(
     request: Request, node: Node, reader: BlobReader, blob_hash: str, name: str
 ) -> None:
-    etag, size = f'"{blob_hash}"', reader.size
+    form = _form(request, reader, blob_hash)
+    etag, size = form.etag, form.source.size
     headers = [header(b"etag", etag), (b"accept-ranges", b"bytes"), *_COMMON]
     condition = request.header(b"if-none-match")
-    if condition is not None and etag_matches(condition, etag):
-        await request.respond(304, b"", headers)
+    known = condition and matching_etag(condition, (etag, *_etags(blob_hash)))
+    if known:
+        await request.respond(304, b"", [header(b"etag", known), *headers[1:]])
         return
     wanted = ByteRange(0, size)
     status = 200
@@ -103,24 +118,57 @@ async def _serve(
         if part is not None:
             wanted, status = part, 206
             headers += _range_headers(f"bytes {part.start}-{part.stop - 1}/{size}")
-    headers += [*_naming(name), header(b"content-length", wanted.length)]
+    headers += [*_naming(name), *form.headers, header(b"content-length", wanted.length)]
     if request.method == "HEAD":
         await request.respond(status, b"", headers)
-    elif wanted.length <= INLINE_BYTES and node.store.opens_locally:
-        body = reader.read_at(wanted.start, wanted.length)
+    elif wanted.length <= INLINE_BYTES and node.store.opens_locally and not form.costly:
+        body = form.source.read_at(wanted.start, wanted.length)
         _check_whole(body, wanted.length)
         await request.respond(status, body, headers)
     else:
+        # A copy whose beginning cannot be read fails before the answer begins: a peer may have it.
+        pieces = await _begun(_pieces(node, form.source, wanted))
         await request.start(status, headers)
-        await _send_pieces(request, _pieces(node, reader, wanted))
+        await _send_pieces(request, pieces)
 
 
-async def _pieces(node: Node, reader: BlobReader, wanted: ByteRange) -> AsyncIterator[bytes]:
+def _form(request: Request, reader: BlobReader, blob_hash: str) -> _Form:
+    """Choose between the content and its stored frames; a range is always one of the content."""
+    plain, encoded = _etags(blob_hash)
+    if not isinstance(reader, CompressedReader):
+        return _Form(reader, plain)
+    if request.header(b"range") is None and _takes_frames(request):
+        return _Form(reader.frames, encoded, [header(b"content-encoding", ENCODING)])
+    return _Form(reader, plain, costly=True)
+
+
+def _etags(blob_hash: str) -> tuple[str, str]:
+    """Return the ETags of a blob's content and of its frames."""
+    return f'"{blob_hash}"', f'"{blob_hash}-{ENCODING}"'
+
+
+def _takes_frames(request: Request) -> bool:
+    return prefers(request.header(b"accept-encoding"), ENCODING)
+
+
+async def _pieces(node: Node, source: Readable, wanted: ByteRange) -> AsyncIterator[bytes]:
     for offset in range(wanted.start, wanted.stop, CHUNK_BYTES):
         length = min(CHUNK_BYTES, wanted.stop - offset)
-        piece = await node.run(reader.read_at, offset, length)
+        piece = await node.run(source.read_at, offset, length)
         _check_whole(piece, length)
         yield piece
+
+
+async def _begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Return the same pieces once the first of them is there."""
+    first = await anext(pieces, b"")
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return all_of_them()
 
 
 async def _send_pieces(request: Request, pieces: AsyncIterator[bytes]) -> None:
@@ -177,6 +225,7 @@ async def _relay(request: Request, node: Node, peer: NodeEntry, wanted: _Wanted)
         for condition in CONDITIONS
         if (value := request.header(condition)) is not None
     }
+    conditions["accept-encoding"] = ENCODING if _takes_frames(request) else "identity"
     try:
         async with node.peers.open(peer, request.method, wanted.blob_hash, conditions) as answer:
             if answer.status not in SERVED:
