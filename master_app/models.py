@@ -68,7 +68,10 @@ class Node(models.Model):
     version = models.CharField(max_length=32, blank=True)
     capacity_bytes = models.BigIntegerField(null=True, help_text="Empty for an object store.")
     free_bytes = models.BigIntegerField(null=True)
-    used_bytes = models.BigIntegerField(default=0, help_text="Taken by blobs.")
+    used_bytes = models.BigIntegerField(default=0, help_text="The blobs' contents together.")
+    stored_bytes = models.BigIntegerField(
+        null=True, help_text="What they take as they are kept, compressed or not."
+    )
     blob_count = models.BigIntegerField(default=0)
     writable = models.BooleanField(default=True, help_text="Whether the node can take blobs.")
     first_seen_at = models.DateTimeField()
@@ -90,6 +93,11 @@ class Node(models.Model):
         if age <= suspect:
             return NodeState.HEALTHY
         return NodeState.SUSPECT if age <= down else NodeState.DOWN
+
+    @property
+    def saved_bytes(self) -> int:
+        """What compression saves on this node; nothing while it has not said."""
+        return 0 if self.stored_bytes is None else self.used_bytes - self.stored_bytes
 
 
 class Blob(models.Model):

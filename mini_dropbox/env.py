@@ -53,6 +53,13 @@ class BlobStoreKind(enum.StrEnum):
     STORAGE = "storage"
 
 
+class Compression(enum.StrEnum):
+    """What a node does with blobs at rest."""
+
+    ZSTD = "zstd"
+    OFF = "off"
+
+
 class SeedreamProvider(enum.StrEnum):
     """Who generates images."""
 
@@ -83,6 +90,8 @@ class Env:
     blob_store: BlobStoreKind
     blob_storage_backend: str
     blob_storage_options: dict[str, object] = field(repr=False)
+    compression: Compression
+    compress_after_seconds: float
     supervised: bool
     seedream_api_key: str | None = field(repr=False)
     seedream_provider: SeedreamProvider | None
@@ -142,14 +151,17 @@ class _Reader:
 
         return self.parsed(name, default, parse, f"a whole number of at least {minimum}")
 
-    def seconds(self, name: str, default: float) -> float:
+    def seconds(
+        self, name: str, default: float, *, minimum: float = 0.05, maximum: int = 3600
+    ) -> float:
         def parse(value: str) -> float:
             number = float(value)
-            if not 0.05 <= number <= 3600:
+            if not minimum <= number <= maximum:
                 raise ValueError
             return number
 
-        return self.parsed(name, default, parse, "a number of seconds from 0.05 to 3600")
+        takes = f"a number of seconds from {minimum:g} to {maximum}"
+        return self.parsed(name, default, parse, takes)
 
     def choice(self, name: str, default: E, kind: type[E]) -> E:
         return self.parsed(name, default, kind, "one of " + ", ".join(kind))
@@ -259,6 +271,10 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
         blob_storage_backend=reader.text("BLOB_STORAGE_BACKEND")
         or "storages.backends.s3.S3Storage",
         blob_storage_options=reader.json_object("BLOB_STORAGE_OPTIONS"),
+        compression=reader.choice("COMPRESSION", Compression.ZSTD, Compression),
+        compress_after_seconds=reader.seconds(
+            "COMPRESS_AFTER_SECONDS", 60.0, minimum=0, maximum=30 * 24 * 3600
+        ),
         supervised=reader.parsed("SUPERVISED", False, _parse_boolean, "true or false"),
         seedream_api_key=reader.secret("SEEDREAM_API_KEY"),
         seedream_provider=reader.optional_choice("SEEDREAM_PROVIDER", SeedreamProvider),

@@ -94,7 +94,8 @@ class ClusterMap:
 class Heartbeat:
     """What a node says of itself every `HEARTBEAT_SECONDS`; sizes in bytes.
 
-    `capacity_bytes` is None where the back end has no size (an object store).
+    `capacity_bytes` is None where the back end has no size (an object store). `used_bytes` are
+    the blobs' contents, `stored_bytes` what they take as they are kept, compressed or not.
     """
 
     node_id: str
@@ -105,6 +106,7 @@ class Heartbeat:
     used_bytes: int
     blob_count: int
     writable: bool
+    stored_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -22,7 +22,7 @@ from typing import Final, Protocol
 from mini_dropbox.durability import fsync_folder
 from node_app.blobindex import BlobIndex, BlobRecord, Totals
 from node_app.blobwriter import BlobWriter, Digests
-from node_app.compression import ENCODING, CompressedReader, may_gain
+from node_app.compression import DAMAGED, ENCODING, CompressedReader, may_gain
 from node_app.disk import make_folder_durable, make_folders, positioned_read, storage_errors
 from node_app.errors import BlobDamaged, BlobNotFound, HashCollision, NodeError, StoreFull
 
@@ -183,13 +183,9 @@ class BlobStore(ABC):
             raise
 
     def _read_digests(self, blob_hash: str) -> Digests:
-        md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
         with closing(self._open_unverified(blob_hash)) as reader:
-            for offset in range(0, reader.size, CHUNK_BYTES):
-                chunk = reader.read_at(offset, CHUNK_BYTES)
-                md5.update(chunk)
-                sha256.update(chunk)
-        return Digests(md5.hexdigest(), sha256.hexdigest(), reader.size)
+            steps = range(0, reader.size, CHUNK_BYTES)
+            return digests_of(reader.read_at(offset, CHUNK_BYTES) for offset in steps)
 
     @contextmanager
     def _lock(self, blob_hash: str) -> Iterator[None]:
@@ -252,7 +248,7 @@ class LocalBlobStore(BlobStore):
         if self._index.size(blob_hash) not in {None, reader.size}:
             reader.close()
             logger.error("The copy of %s has lost its size", blob_hash)
-            raise BlobDamaged("This node's copy of the blob is damaged.")
+            raise BlobDamaged(DAMAGED)
         return reader
 
     def space(self) -> Space:
@@ -369,6 +365,16 @@ class LocalBlobStore(BlobStore):
         """Return the files that hold the blob: the one that is read, and what it hides."""
         forms = (self.path(blob_hash), self.compressed_path(blob_hash))
         return [path for path in forms if path.exists()]
+
+
+def digests_of(pieces: Iterable[bytes]) -> Digests:
+    """Return the digests and size of a content that comes in pieces."""
+    md5, sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
+    for piece in pieces:
+        md5.update(piece)
+        sha256.update(piece)
+        size += len(piece)
+    return Digests(md5.hexdigest(), sha256.hexdigest(), size)
 
 
 def _new_record(digests: Digests, name: str, content_type: str) -> BlobRecord:

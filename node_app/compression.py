@@ -7,6 +7,7 @@ Source of the format: facebook/zstd, contrib/seekable_format/zstd_seekable_compr
 """
 
 import struct
+from functools import cached_property
 from itertools import accumulate
 from typing import Final, Protocol
 
@@ -33,8 +34,11 @@ SEEKABLE_MAGIC: Final = 0x8F92EAB1
 _HEADER: Final = struct.Struct("<II")
 _ENTRY: Final = struct.Struct("<II")
 _FOOTER: Final = struct.Struct("<IBI")
+# The table's first and last entries with what stands beside them.
+_BEGINNING: Final = struct.Struct("<IIII")
+_ENDING: Final = struct.Struct("<IIIBI")
 
-_DAMAGED: Final = "This node's copy of the blob is damaged."
+DAMAGED: Final = "This node's copy of the blob is damaged."
 
 # What is compressed already, as far as the type tells; the sample finds the others.
 _DENSE_KINDS: Final = ("video/",)
@@ -139,38 +143,46 @@ class FrameEncoder:
 
 
 class _SeekTable:
-    """Where each frame begins in the file, and where the last one ends; sizes in bytes."""
+    """What stands behind the frames; `frames_size` is theirs together, sizes are bytes.
+
+    Opening looks at both ends alone, so that it costs the same for any blob. All frames but the
+    last are as long as the first.
+    """
 
     def __init__(self, file: Readable) -> None:
-        count = _frame_count(file)
-        size = _HEADER.size + count * _ENTRY.size + _FOOTER.size
-        table = file.read_at(file.size - size, size) if 0 < size <= file.size else b""
-        if len(table) != size or _HEADER.unpack_from(table) != (
-            SKIPPABLE_MAGIC,
-            size - _HEADER.size,
-        ):
-            raise BlobDamaged(_DAMAGED)
-        numbers = struct.unpack_from(f"<{2 * count}I", table, _HEADER.size)
-        stored, plain = numbers[0::2], numbers[1::2]
-        self.frame_bytes = plain[0]
-        self.content_size = sum(plain)
-        self.starts = list(accumulate(stored, initial=0))
+        self._file = file
+        ending = file.read_at(max(0, file.size - _ENDING.size), _ENDING.size)
+        if len(ending) != _ENDING.size:
+            raise BlobDamaged(DAMAGED)
+        _, last, self._count, descriptor, magic = _ENDING.unpack(ending)
+        self._size = _HEADER.size + self._count * _ENTRY.size + _FOOTER.size
+        self.frames_size = file.size - self._size
+        if not self._count or magic != SEEKABLE_MAGIC or descriptor or self.frames_size <= 0:
+            raise BlobDamaged(DAMAGED)
+        beginning = file.read_at(self.frames_size, _BEGINNING.size)
+        kind, length, _, self.frame_bytes = _BEGINNING.unpack(beginning)
+        if (kind, length) != (SKIPPABLE_MAGIC, self._size - _HEADER.size):
+            raise BlobDamaged(DAMAGED)
+        if not 0 < last <= self.frame_bytes <= MAX_FRAME_BYTES:
+            raise BlobDamaged(DAMAGED)
+        self.content_size = (self._count - 1) * self.frame_bytes + last
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Where each frame begins in the file, and where the last one ends."""
+        length = self._count * _ENTRY.size
+        table = self._file.read_at(self.frames_size + _HEADER.size, length)
+        if len(table) != length:
+            raise BlobDamaged(DAMAGED)
+        numbers = struct.unpack(f"<{2 * self._count}I", table)
+        starts = list(accumulate(numbers[0::2], initial=0))
         if (
-            not 0 < plain[-1] <= self.frame_bytes <= MAX_FRAME_BYTES
-            or any(length != self.frame_bytes for length in plain[:-1])
-            or max(stored) > 2 * self.frame_bytes + BLOCK_BYTES
-            or self.starts[-1] != file.size - size
+            starts[-1] != self.frames_size
+            or max(numbers[0::2]) > 2 * self.frame_bytes + BLOCK_BYTES
+            or sum(numbers[1::2]) != self.content_size
         ):
-            raise BlobDamaged(_DAMAGED)
-
-
-def _frame_count(file: Readable) -> int:
-    footer = file.read_at(max(0, file.size - _FOOTER.size), _FOOTER.size)
-    if len(footer) == _FOOTER.size:
-        count, descriptor, magic = _FOOTER.unpack(footer)
-        if count and magic == SEEKABLE_MAGIC and descriptor == 0:
-            return int(count)
-    raise BlobDamaged(_DAMAGED)
+            raise BlobDamaged(DAMAGED)
+        return starts
 
 
 class StoredFrames:
@@ -198,7 +210,7 @@ class CompressedReader:
             file.close()
             raise
         self.size = self._table.content_size
-        self.frames = StoredFrames(file, self._table.starts[-1])
+        self.frames = StoredFrames(file, self._table.frames_size)
         # Reads mostly go on where the last one ended.
         self._latest: tuple[int, bytes] = (-1, b"")
 
@@ -230,11 +242,11 @@ class CompressedReader:
         try:
             # Before so much memory is taken as a damaged frame might claim.
             if zstandard.frame_content_size(data) != size:
-                raise BlobDamaged(_DAMAGED)
+                raise BlobDamaged(DAMAGED)
             decompressor = zstandard.ZstdDecompressor()
             content = decompressor.decompress(data, allow_extra_data=False)
         except zstandard.ZstdError as error:
-            raise BlobDamaged(_DAMAGED) from error
+            raise BlobDamaged(DAMAGED) from error
         if len(content) != size:
-            raise BlobDamaged(_DAMAGED)
+            raise BlobDamaged(DAMAGED)
         return content

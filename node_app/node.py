@@ -20,13 +20,17 @@ from node_app.blobindex import BlobIndex
 from node_app.blobstore import BlobStore, LocalBlobStore, Space
 from node_app.blobwriter import BlobWriter
 from node_app.cluster_view import ClusterView
+from node_app.compressor import Compressor
 from node_app.database import NodeDatabase
 from node_app.errors import HashCollision, MasterError, MasterRefused, NodeError, ShuttingDown
+from node_app.expiry import sweep_loop
 from node_app.master_client import MasterClient
 from node_app.outbox import Outbox
 from node_app.peer_client import PeerClient
 from node_app.registrar import Registrar
 from node_app.replication import Replicas, Replicator
+from node_app.turns import Turns
+from node_app.uploads import UploadStore
 
 logger = logging.getLogger(__name__)
 
@@ -80,13 +84,19 @@ class Node:
         self.store = open_store(self.settings, self.folder, BlobIndex(self._database))
         self.cluster = ClusterView(self.folder / "cluster_map.json", self._own_entry())
         self.outbox = Outbox(self._database)
+        self.uploads = UploadStore(self.folder, self._database)
+        self.turns = Turns()
         self._session = http_client.new_session()
         self.peers = PeerClient(self._session, self.signer)
         self.master = MasterClient(self._session, self.signer, self.settings.master_urls)
         self._registrar = Registrar(self.master, self.outbox, self.run)
         self.replicator = Replicator(self.store, self.peers, self.cluster, self.run)
+        self._compressor = self._start_compressor()
         self._registrar.start()
-        self._tasks = [asyncio.create_task(self._heartbeat_loop())]
+        self._tasks = [
+            asyncio.create_task(self._heartbeat_loop()),
+            asyncio.create_task(sweep_loop(self.uploads, self.turns, self.run)),
+        ]
         logger.info("Node %s serves %s", self.settings.node_id, self.settings.node_url)
 
     async def stop(self) -> None:
@@ -99,6 +109,8 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._registrar.stop()
         await self._session.close()
+        if self._compressor:
+            await self.run(self._compressor.stop)
         self._threads.shutdown()
         self._database.close()
         self._lock.close()
@@ -169,6 +181,7 @@ class Node:
             "capacity_bytes": space.capacity,
             "free_bytes": space.free,
             "used_bytes": totals.size,
+            "stored_bytes": totals.stored_size,
             "blob_count": totals.count,
             "healthy_nodes": self._healthy_nodes(),
             "outbox": len(self.outbox),
@@ -221,6 +234,7 @@ class Node:
             capacity_bytes=space.capacity,
             free_bytes=space.free,
             used_bytes=totals.size,
+            stored_bytes=totals.stored_size,
             blob_count=totals.count,
             writable=self.replicator.own_failure is None,
         )
@@ -240,6 +254,20 @@ class Node:
                 logger.error("This node takes no uploads: %s", error)  # noqa: TRY400  no traceback
             return error
         return None
+
+    def _start_compressor(self) -> Compressor | None:
+        """Start compressing what is at rest; not where the back end is somebody else's."""
+        if self.settings.compression is env.Compression.OFF:
+            return None
+        if not isinstance(self.store, LocalBlobStore):
+            return None
+        compressor = Compressor(
+            self.store,
+            after_seconds=self.settings.compress_after_seconds,
+            is_busy=lambda: bool(self._in_flight),
+        )
+        compressor.start()
+        return compressor
 
     def _own_entry(self) -> NodeEntry:
         """Return this node as it stands alone, until the master's map gives it its weight."""

@@ -124,6 +124,8 @@ class HeartbeatSerializer(serializers.Serializer[Any]):
     capacity_bytes = SizeField(allow_null=True)
     free_bytes = SizeField(allow_null=True)
     used_bytes = SizeField()
+    # Nodes of earlier versions do not say it.
+    stored_bytes = SizeField(required=False, allow_null=True, default=None)
     blob_count = SizeField()
     writable = serializers.BooleanField()
 
@@ -177,6 +179,7 @@ class NodeSerializer(serializers.ModelSerializer[Node]):
             "capacity_bytes",
             "free_bytes",
             "used_bytes",
+            "stored_bytes",
             "blob_count",
             "first_seen_at",
             "last_heartbeat_at",
