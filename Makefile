@@ -6,7 +6,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format setup setup-dev clean requirements
+.PHONY: help run test bench bench-smoke lint format setup setup-dev clean requirements
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,12 @@ run: setup ## Start a master and two nodes, and print their addresses
 
 test: setup-dev ## Run the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: setup-dev ## Measure the system beside the machine's limits (ARGS="--only put-small --rounds 3")
+	$(BIN)/python -m bench.run $(ARGS)
+
+bench-smoke: setup-dev ## The same with as little of each as shows that it works
+	$(BIN)/python -m bench.run --smoke $(ARGS)
 
 lint: setup-dev ## Check style, types and the borders between the applications
 	$(BIN)/ruff check .

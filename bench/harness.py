@@ -162,10 +162,12 @@ def _largest(maps: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: max(each[name] for each in maps) for name in maps[0]}
 
 
-def results(rows: Sequence[Row], parameters: Mapping[str, Any]) -> dict[str, Any]:
+def results(
+    rows: Sequence[Row], parameters: Mapping[str, Any], *, name: str = NAME
+) -> dict[str, Any]:
     """Return everything as the JSON that every benchmark here writes."""
     return {
-        "name": NAME,
+        "name": name,
         "taken_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine(),
         "parameters": dict(parameters),

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_dropbox.placement import rank
+from mini_dropbox.placement import blob_key, draw, node_seed, rank
 from mini_dropbox.wire import NodeEntry
 from tests.support.nodes import node_entry
 
@@ -83,6 +83,27 @@ def test_a_nodes_share_of_first_places_is_its_share_of_the_weight() -> None:
         assert abs(firsts[node.node_id] / 20_000 - node.weight / 8) < 0.01
 
 
+def test_a_nodes_share_of_second_places_is_its_share_of_what_the_first_leaves() -> None:
+    nodes = [node_entry(8001 + number, weight=weight) for number, weight in enumerate((1, 2, 5))]
+    seconds = Counter(rank(nodes, blob_hash)[1].node_id for blob_hash in blob_hashes(20_000))
+
+    for node in nodes:
+        others = [other.weight for other in nodes if other != node]
+        chance = sum(weight / 8 * node.weight / (8 - weight) for weight in others)
+        assert abs(seconds[node.node_id] / 20_000 - chance) < 0.015
+
+
+@given(blob_hash=hashes, other=hashes, node_id=st.text(min_size=1))
+def test_a_draw_lies_between_0_and_1_and_all_of_an_address_counts(
+    blob_hash: str, other: str, node_id: str
+) -> None:
+    drawn = draw(blob_key(blob_hash), node_seed(node_id))
+
+    assert 0 < drawn < 1
+    for changed in (blob_hash[:16] + other[16:], other[:16] + blob_hash[16:]):
+        assert (blob_key(changed) == blob_key(blob_hash)) == (changed == blob_hash)
+
+
 def test_when_a_fourth_equal_node_joins_a_quarter_of_the_blobs_move_all_to_it() -> None:
     three = [node_entry(port) for port in (8001, 8002, 8003)]
     joining = node_entry(8004)
@@ -102,7 +123,7 @@ def test_every_process_computes_the_same() -> None:
     ranked = [node.node_id for node in rank(nodes, "d41d8cd98f00b204e9800998ecf8427e")]
 
     # A changed order would move every blob of every cluster.
-    assert ranked == ["8002", "8004", "8001", "8003"]
+    assert ranked == ["8004", "8003", "8001", "8002"]
 
 
 def test_a_node_without_weight_comes_last() -> None:
