@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest
@@ -12,6 +12,7 @@ from django.http.response import HttpResponseBase
 from mini_dropbox.admission import Admission
 from mini_dropbox.asgi_types import Application, Message, Receive, Scope, Send
 from mini_dropbox.draining import drain
+from mini_dropbox.request_threads import REQUEST_THREADS, LentThread, RequestThreads
 
 # Two reference images of 10 MB and a prompt are the most that any form of ours holds.
 MAX_BODY_BYTES: Final = 24 * 1024 * 1024
@@ -23,9 +24,19 @@ class ThreadedHandler(ASGIHandler):
     The usual one goes to a thread and back for every middleware, several times a request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: RequestThreads = REQUEST_THREADS) -> None:
         BaseHandler.__init__(self)
         self.load_middleware(is_async=False)
+        self._threads = threads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; all that is synchronous runs in the one thread that it is lent."""
+        thread = LentThread(self._threads)
+        try:
+            async with ThreadSensitiveContext(executor=thread):
+                await super().__call__(scope, receive, send)
+        finally:
+            thread.give_back()
 
     async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
         """Return the answer to a request that has been read whole."""

@@ -7,6 +7,7 @@ from django.utils.module_loading import import_string
 
 from mini_dropbox import asgi_django
 from mini_dropbox.asgi_types import Application, Receive, Scope, Send
+from mini_dropbox.request_threads import REQUEST_THREADS
 
 
 def build() -> Application:
@@ -32,4 +33,5 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             ).start()
         await send({"type": "lifespan.startup.complete"})
     stopping.set()
+    REQUEST_THREADS.close()
     await send({"type": "lifespan.shutdown.complete"})

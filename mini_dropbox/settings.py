@@ -31,6 +31,8 @@ if ENV.role is env.Role.MASTER:
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": MASTER_DIR / "db.sqlite3",
+            # A connection stays with its thread, which the next request gets (request_threads.py).
+            "CONN_MAX_AGE": 60,
             "OPTIONS": {
                 # WAL with synchronous=FULL survives a power cut; NORMAL loses acknowledged
                 # commits. IMMEDIATE takes the write lock at BEGIN, where waiting is possible;

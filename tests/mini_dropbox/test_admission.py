@@ -12,6 +12,7 @@ from pytest_django import Settings
 from mini_dropbox.admission import RESERVED_PATHS, Admission
 from mini_dropbox.asgi_django import ThreadedHandler
 from mini_dropbox.asgi_types import Application, Message, Receive, Scope, Send
+from mini_dropbox.request_threads import RequestThreads
 
 AT_WORK = 3
 WAITING = 2
@@ -178,7 +179,7 @@ async def test_a_rush_of_requests_to_django_takes_a_few_threads(settings: Settin
     settings.MIDDLEWARE = []
     may_leave.clear()
     before = threading.active_count()
-    admission = Admission(ThreadedHandler(), at_work=AT_WORK, waiting=100)
+    admission = Admission(ThreadedHandler(RequestThreads()), at_work=AT_WORK, waiting=100)
 
     clients, tasks = await ask(admission, 30, "/patient")
     assert threading.active_count() - before == AT_WORK
