@@ -80,6 +80,7 @@ class Env:
     replication_factor: int
     write_quorum: int
     max_upload_bytes: int
+    max_file_bytes: int
     cluster_secret: str | None = field(repr=False)
     heartbeat_seconds: float
     auth: AuthMode
@@ -258,6 +259,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
         replication_factor=replication_factor,
         write_quorum=write_quorum,
         max_upload_bytes=reader.integer("MAX_UPLOAD_BYTES", 10 * 1024 * 1024, minimum=1),
+        max_file_bytes=reader.integer("MAX_FILE_BYTES", 50 * 1024**3, minimum=1),
         cluster_secret=reader.key("CLUSTER_SECRET"),
         heartbeat_seconds=reader.seconds("HEARTBEAT_SECONDS", 2.0),
         auth=reader.choice("AUTH", AuthMode.AUTO, AuthMode),

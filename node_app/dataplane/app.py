@@ -9,7 +9,7 @@ from typing import Final
 from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 from mini_dropbox.env import ConfigurationError
 from mini_dropbox.wire import PEER_BLOBS_PATH, is_blob_hash
-from node_app.dataplane import cors, peers
+from node_app.dataplane import cors, peers, put_blob
 from node_app.dataplane.hosts import Hosts
 from node_app.dataplane.http import (
     ClientGone,
@@ -17,8 +17,9 @@ from node_app.dataplane.http import (
     allow,
 )
 from node_app.dataplane.retrieve import retrieve
+from node_app.dataplane.tus import serve as tus
 from node_app.dataplane.upload import upload
-from node_app.errors import BadHash, NodeError, ShuttingDown, StoreFailed
+from node_app.errors import BadHash, MethodNotAllowed, NodeError, ShuttingDown, StoreFailed
 from node_app.node import Node
 
 logger = logging.getLogger(__name__)
@@ -29,19 +30,13 @@ ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/upload": {"POST": upload},
     "/retrieve": {"GET": retrieve, "HEAD": retrieve},
 }
+BLOB_METHODS: Final[Mapping[str, Handler]] = {"PUT": put_blob.put_blob}
 PEER_METHODS: Final = {
     "PUT": peers.put_replica,
     "GET": peers.get_replica,
     "HEAD": peers.get_replica,
     "DELETE": peers.delete_replica,
 }
-
-
-class MethodNotAllowed(NodeError):
-    """The path does not take this method."""
-
-    status = 405
-    code = "method_not_allowed"
 
 
 class DataPlane:
@@ -57,7 +52,7 @@ class DataPlane:
             await self._lifespan(receive, send)
             return
         path = scope["path"]
-        if path in ROUTES:
+        if path in ROUTES or path.startswith((put_blob.PATH, tus.PATH)):
             await self._answer(Request(scope, receive, send), self._routed)
         elif path.startswith(PEER_BLOBS_PATH):
             await self._answer(Request(scope, receive, send), self._peer)
@@ -65,22 +60,25 @@ class DataPlane:
             await self._fallback(scope, receive, send)
 
     async def _routed(self, request: Request) -> None:
-        methods = ROUTES[request.path]
         self._hosts.check(request)
         cors.check(request, self._node)
+        if request.path.startswith(tus.PATH):
+            await tus.serve(request, self._node)
+            return
+        methods = ROUTES.get(request.path, BLOB_METHODS)
         if request.method == "OPTIONS":
             await cors.preflight(request, methods)
             return
         handler = methods.get(request.method)
         if handler is None:
-            raise MethodNotAllowed(f"Use {' or '.join(methods)} here.")
+            raise MethodNotAllowed(methods)
         await handler(request, self._node)
 
     async def _peer(self, request: Request) -> None:
         blob_hash = request.path.removeprefix(PEER_BLOBS_PATH)
         handler = PEER_METHODS.get(request.method)
         if handler is None:
-            raise MethodNotAllowed(f"Use {' or '.join(PEER_METHODS)} here.")
+            raise MethodNotAllowed(PEER_METHODS)
         if not is_blob_hash(blob_hash):
             peers.check_signature(request, self._node)
             raise BadHash("A blob's address is its MD5, 32 lower-case hex digits.")
@@ -93,8 +91,7 @@ class DataPlane:
         except ClientGone:
             return
         except MethodNotAllowed as error:
-            methods = ROUTES.get(request.path, PEER_METHODS)
-            await request.refuse(error, allow(methods))
+            await request.refuse(error, allow(error.methods))
         except NodeError as error:
             await request.refuse(error)
         except asyncio.CancelledError:

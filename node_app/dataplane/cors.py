@@ -7,6 +7,17 @@ from node_app.errors import ForeignOrigin
 from node_app.node import Node
 
 PREFLIGHT_SECONDS = 600
+# What pages may read of an answer, and send with a request.
+EXPOSED = (
+    "ETag, Content-Range, Content-Disposition, Location, Tus-Resumable, Tus-Version, "
+    "Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm, Upload-Offset, Upload-Length, "
+    "Upload-Defer-Length, Upload-Metadata, Upload-Concat, Upload-Expires, X-Blob-Hash, "
+    "X-Blob-Sha256, X-Blob-Replicas, X-Blob-Registered, X-Blob-Deduplicated"
+)
+TAKEN = (
+    "Content-Type, Range, Tus-Resumable, Upload-Offset, Upload-Length, Upload-Defer-Length, "
+    "Upload-Metadata, Upload-Concat, Upload-Checksum, X-HTTP-Method-Override, X-File-Name"
+)
 
 
 def check(request: Request, node: Node) -> None:
@@ -24,7 +35,7 @@ def check(request: Request, node: Node) -> None:
         raise ForeignOrigin("Pages of other sites may not use this node.")
     request.extra_headers += [
         header(b"access-control-allow-origin", origin),
-        header(b"access-control-expose-headers", "ETag, Content-Range, Content-Disposition"),
+        header(b"access-control-expose-headers", EXPOSED),
     ]
 
 
@@ -35,7 +46,7 @@ async def preflight(request: Request, methods: Iterable[str]) -> None:
         b"",
         [
             header(b"access-control-allow-methods", ", ".join(methods)),
-            header(b"access-control-allow-headers", "Content-Type, Range"),
+            header(b"access-control-allow-headers", TAKEN),
             header(b"access-control-max-age", PREFLIGHT_SECONDS),
         ],
     )
