@@ -201,6 +201,16 @@ class ClusterSummary:
     def is_healthy(self) -> bool:
         return bool(self.nodes) and self.healthy == len(self.nodes)
 
+    @property
+    def used_bytes(self) -> int:
+        """The contents of all replicas together."""
+        return sum(node.used_bytes for node in self.nodes)
+
+    @property
+    def saved_bytes(self) -> int:
+        """What compression saves of them."""
+        return sum(node.saved_bytes for node in self.nodes)
+
 
 def cluster_summary() -> ClusterSummary:
     """Return the nodes and what the cluster holds."""

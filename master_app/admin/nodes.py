@@ -26,6 +26,7 @@ class NodeAdmin(SystemOwnedAdmin):
         "heartbeat",
         "fill",
         "used",
+        "saved",
         "free",
         "blobs",
         "takes_uploads",
@@ -57,9 +58,13 @@ class NodeAdmin(SystemOwnedAdmin):
     def fill(self, node: Node) -> SafeString:
         return display.fill_level(node)
 
-    @admin.display(description="Blobs take", ordering="used_bytes")
+    @admin.display(description="Blobs hold", ordering="used_bytes")
     def used(self, node: Node) -> SafeString:
         return display.size(node.used_bytes)
+
+    @admin.display(description="Compression saves")
+    def saved(self, node: Node) -> SafeString:
+        return display.saving(node)
 
     @admin.display(description="Free", ordering="free_bytes")
     def free(self, node: Node) -> SafeString:

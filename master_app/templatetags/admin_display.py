@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from master_app.models import Blob, File, Node, NodeState
 from master_app.replica_health import ReplicaHealth, health_of
+from master_app.selectors import ClusterSummary
 from master_app.templatetags.file_display import kind
 from master_app.thumbnails import thumbnail_url
 from master_app.wording import human_size, time_ago
@@ -60,6 +61,15 @@ def size(value: int | None) -> SafeString:
     return format_html(
         '<span class="md-number" title="{} bytes">{}</span>', f"{value:,}", human_size(value)
     )
+
+
+@register.filter("as_saving")
+def saving(holder: Node | ClusterSummary) -> SafeString:
+    """Show how many bytes compression saves, and how many of a hundred."""
+    if not holder.saved_bytes:
+        return NOTHING
+    percent = 100 * holder.saved_bytes / holder.used_bytes
+    return format_html("{} ({} %)", size(holder.saved_bytes), f"{percent:.0f}")
 
 
 @register.filter("as_age")
@@ -189,7 +199,7 @@ def fill_level(node: Node) -> SafeString:
     capacity, free = node.capacity_bytes, node.free_bytes
     taken = max(capacity - free, 0)
     # Blobs whose blocks the disk has not counted yet do not make the bar longer than it is full.
-    blobs = min(node.used_bytes, taken)
+    blobs = min(node.used_bytes - node.saved_bytes, taken)
     percent = 100 * taken / capacity
     tone = "bad" if percent >= FULL_PERCENT else "warning" if percent >= TIGHT_PERCENT else "good"
     return format_html(

@@ -206,11 +206,19 @@ def test_nodes_show_state_fill_level_and_last_heartbeat(
     Node.objects.update(used_bytes=30 * GIB, free_bytes=60 * GIB)
     add_node("8004", silent_seconds=10)
     found = rows(admin_client, NODES)
-    assert re.match(r"8001 Healthy \d s ago 40% 30 GB 60 GB", found[0])
+    assert re.match(r"8001 Healthy \d s ago 40% 30 GB – 60 GB", found[0])
     assert found[2].startswith("8003 Down 10 min ago")
     assert re.match(r"8004 Suspect 1\d s ago", found[3])
     html = admin_client.get(NODES).content.decode().replace("\xa0", " ")
     assert "30 GB blobs, 10 GB other data, 60 GB free of 100 GB" in html
+
+
+def test_nodes_show_what_compression_saves(admin_client: Client) -> None:
+    add_node("8001", used_bytes=30 * GIB, stored_bytes=12 * GIB, free_bytes=60 * GIB)
+    (row,) = rows(admin_client, NODES)
+    assert "30 GB 18 GB (60 %) 60 GB" in row
+    html = admin_client.get(NODES).content.decode().replace("\xa0", " ")
+    assert "12 GB blobs, 28 GB other data, 60 GB free of 100 GB" in html
 
 
 @pytest.mark.parametrize(

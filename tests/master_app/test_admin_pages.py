@@ -95,9 +95,19 @@ def test_a_nodes_page_shows_state_fill_level_and_what_it_took_last(
     node = Node.objects.get(node_id="8001")
     text = text_of(admin_client, path_of(Node, node.pk, "change"))
     assert "Healthy 40%" in text
-    assert "They take 30 GB" in text
+    assert "They hold 30 GB" in text
     assert re.search(r"Heartbeat \d s ago", text)
     assert image.blob.hash[:10] in text
+
+
+def test_a_nodes_page_shows_what_compression_saves(admin_client: Client, image: File) -> None:
+    node = Node.objects.get(node_id="8001")
+    path = path_of(Node, node.pk, "change")
+    assert "Compression saves" not in text_of(admin_client, path)
+
+    Node.objects.filter(pk=node.pk).update(stored_bytes=12 * GIB)
+
+    assert "Compression saves 18 GB (60 %)" in text_of(admin_client, path)
 
 
 def test_a_replicas_page_leads_to_blob_and_node(admin_client: Client, image: File) -> None:
@@ -193,6 +203,16 @@ def test_the_dashboard_shows_totals_health_nodes_and_the_latest_files(
     assert "Node 8002 http://127.0.0.1:8002 Down 40%" in text
     assert "Heartbeat 10 min ago" in text
     assert text.index("claimed.bin") < text.index("beach.png")
+
+
+def test_the_dashboard_shows_what_compression_saves_on_all_nodes(
+    admin_client: Client, image: File
+) -> None:
+    assert "saved by compression" not in text_of(admin_client, "/admin/")
+
+    Node.objects.update(stored_bytes=12 * GIB)
+
+    assert "36 GB (60 %) saved by compression, on all nodes" in text_of(admin_client, "/admin/")
 
 
 def test_the_dashboard_of_an_empty_cluster_says_what_comes_next(admin_client: Client) -> None:

@@ -65,6 +65,17 @@ def test_a_second_heartbeat_updates_the_node(client: Client) -> None:
     assert second.last_heartbeat_at > first.last_heartbeat_at
 
 
+def test_a_node_says_what_its_blobs_take_unless_its_version_does_not(client: Client) -> None:
+    post(client, HEARTBEAT_PATH, HEARTBEAT)
+    node = Node.objects.get()
+    assert (node.stored_bytes, node.saved_bytes) == (None, 0)
+
+    post(client, HEARTBEAT_PATH, {**HEARTBEAT, "stored_bytes": 4})
+
+    node.refresh_from_db()
+    assert (node.stored_bytes, node.saved_bytes) == (4, 6)
+
+
 @pytest.mark.parametrize(("silent", "state"), [(0, "healthy"), (8, "suspect"), (30, "down")])
 def test_the_map_says_how_long_a_node_has_been_silent(
     client: Client, silent: float, state: str
@@ -93,6 +104,7 @@ def test_strangers_are_not_let_in(client: Client, path: str) -> None:
         ("url", "javascript:alert(1)"),
         ("node_id", "../x"),
         ("used_bytes", -1),
+        ("stored_bytes", -1),
     ],
 )
 def test_a_heartbeat_that_makes_no_sense_is_refused(client: Client, field: str, value: Any) -> None:
