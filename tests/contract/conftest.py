@@ -8,8 +8,14 @@ import pytest
 from django.core.files.storage import FileSystemStorage, InMemoryStorage
 from storages.backends.s3 import S3Storage
 
-from node_app import s3_reader
-from tests.support.blob_backends import Backend, DjangoBackend, LocalBackend, S3Server
+from node_app import blobstore, compressor, s3_reader
+from tests.support.blob_backends import (
+    Backend,
+    CompressedBackend,
+    DjangoBackend,
+    LocalBackend,
+    S3Server,
+)
 
 
 @pytest.fixture(scope="session")
@@ -27,13 +33,24 @@ def s3_storage(s3_server: S3Server) -> S3Storage:
     return storage
 
 
-@pytest.fixture(params=["local", "file system", "in memory", "s3"])
+@pytest.fixture
+def everything_gains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every content be compressed, also one that grows by it; there is no empty frame."""
+    monkeypatch.setattr(blobstore, "may_gain", lambda size, _: size > 0)
+    monkeypatch.setattr(compressor, "sample_shrinks", lambda _: True)
+    monkeypatch.setattr(compressor, "is_worth_while", lambda *_: True)
+
+
+@pytest.fixture(params=["local", "compressed", "file system", "in memory", "s3"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     # The folder's name keeps one test's objects apart from another's.
     folder = tmp_path / f"node_{uuid.uuid4().hex}"
     opened: Backend
     if request.param == "local":
         opened = LocalBackend(folder)
+    elif request.param == "compressed":
+        request.getfixturevalue("everything_gains")
+        opened = CompressedBackend(folder)
     elif request.param == "file system":
         opened = DjangoBackend(folder, FileSystemStorage(tmp_path / "storage"))
     elif request.param == "in memory":

@@ -7,7 +7,6 @@ from threading import Barrier
 
 import pytest
 
-from node_app.blobindex import Totals
 from node_app.blobwriter import MEMORY_BYTES
 from node_app.errors import BlobNotFound, HashCollision
 from tests.support.blob_backends import Backend, md5, sha256
@@ -52,7 +51,7 @@ def test_the_same_bytes_are_kept_once(backend: Backend, size: int) -> None:
 
     assert was_there
     assert backend.blobs() == backend.rows() == [md5(content)]
-    assert backend.store.totals() == Totals(1, size)
+    assert backend.holds() == (1, size)
 
 
 @pytest.mark.parametrize("size", [1000, MEMORY_BYTES + 1000])
@@ -75,7 +74,7 @@ def test_a_damaged_blob_is_set_aside_and_replaced_by_the_next_upload(
     assert backend.get(md5(content)) == content
     assert backend.planted(md5(content)) == content
     assert backend.rows() == [md5(content)]
-    assert backend.store.totals() == Totals(1, size)
+    assert backend.holds() == (1, size)
     ((name, evidence),) = backend.quarantined().items()
     assert name.startswith(md5(content) + ".")
     assert evidence == damaged
@@ -90,7 +89,7 @@ def test_a_blob_whose_bytes_are_gone_is_stored_anew(backend: Backend) -> None:
 
     assert not was_there
     assert backend.get(md5(content)) == content
-    assert backend.store.totals() == Totals(1, 2000)
+    assert backend.holds() == (1, 2000)
 
 
 @pytest.mark.parametrize("size", [128, MEMORY_BYTES + 128])
@@ -105,7 +104,7 @@ def test_of_two_contents_with_one_md5_the_first_stays(backend: Backend, size: in
     assert backend.store.verify(md5(first), sha256(first))
     assert not backend.store.verify(md5(first), sha256(second))
     assert backend.quarantined() == {}
-    assert backend.store.totals() == Totals(1, size)
+    assert backend.holds() == (1, size)
 
 
 def test_a_collision_is_refused_also_while_the_first_content_is_gone(backend: Backend) -> None:
@@ -168,7 +167,7 @@ def test_only_the_content_with_the_stated_sha256_is_deleted(backend: Backend) ->
     assert backend.store.delete(md5(content), sha256=sha256(content))
     assert backend.planted(md5(content)) is None
     assert backend.store.record(md5(content)) is None
-    assert backend.store.totals() == Totals(0, 0)
+    assert backend.holds() == (0, 0)
     with pytest.raises(BlobNotFound):
         backend.store.open(md5(content))
 
@@ -226,7 +225,7 @@ def test_a_leftover_without_a_row_is_adopted_once_its_bytes_were_compared(
     assert was_there
     assert backend.rows() == [md5(content)]
     assert backend.get(md5(content)) == content
-    assert backend.store.totals() == Totals(1, 5000)
+    assert backend.holds() == (1, 5000)
 
 
 def test_a_torn_leftover_without_a_row_is_set_aside(backend: Backend) -> None:
@@ -281,7 +280,7 @@ def test_blobs_and_totals_survive_a_restart(backend: Backend) -> None:
 
     backend.reopen()
 
-    assert backend.store.totals() == Totals(2, 2000)
+    assert backend.holds() == (2, 2000)
     assert backend.get(md5(contents[0])) == contents[0]
     assert backend.get(md5(contents[2])) == contents[2]
     assert backend.put(contents[2])
@@ -306,7 +305,7 @@ def test_sixteen_uploads_of_one_content_at_once_end_with_one_blob(
 
     assert sorted(were_there) == [False] + [True] * 15
     assert backend.blobs() == backend.rows() == [md5(content)]
-    assert backend.store.totals() == Totals(1, size)
+    assert backend.holds() == (1, size)
     assert backend.get(md5(content)) == content
 
 
@@ -319,7 +318,7 @@ def test_many_contents_at_once_are_all_kept(backend: Backend) -> None:
     assert not any(were_there)
     assert backend.rows() == sorted(map(md5, contents))
     assert all(backend.get(md5(content)) == content for content in contents)
-    assert backend.store.totals() == Totals(32, sum(map(len, contents)))
+    assert backend.holds() == (32, sum(map(len, contents)))
 
 
 def test_a_blob_can_be_read_at_any_offset(backend: Backend) -> None:
@@ -381,4 +380,4 @@ def test_a_probe_is_stored_and_leaves_nothing(backend: Backend) -> None:
 
     assert backend.temporary_files() == []
     assert backend.blobs() == backend.rows() == []
-    assert backend.store.totals() == Totals(0, 0)
+    assert backend.holds() == (0, 0)
