@@ -25,6 +25,7 @@ from node_app.compression import (
     FrameEncoder,
     Readable,
     is_worth_while,
+    may_gain,
     sample_shrinks,
 )
 from node_app.disk import FILE_MODE, storage_errors
@@ -114,7 +115,8 @@ class Compressor:
 
     def _compress(self, record: BlobRecord, content: LocalBlobReader) -> bool:
         expected = Digests(record.hash, record.sha256, record.size)
-        if not sample_shrinks(content):
+        # Files of earlier versions have rows of what could never gain.
+        if not may_gain(record.size, record.content_type) or not sample_shrinks(content):
             return False
         with self._temporary_path() as path:
             found = self._write_frames(content, path)

@@ -36,7 +36,8 @@ def s3_storage(s3_server: S3Server) -> S3Storage:
 @pytest.fixture
 def everything_gains(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every content be compressed, also one that grows by it; there is no empty frame."""
-    monkeypatch.setattr(blobstore, "may_gain", lambda size, _: size > 0)
+    for module in (blobstore, compressor):
+        monkeypatch.setattr(module, "may_gain", lambda size, _: size > 0)
     monkeypatch.setattr(compressor, "sample_shrinks", lambda _: True)
     monkeypatch.setattr(compressor, "is_worth_while", lambda *_: True)
 

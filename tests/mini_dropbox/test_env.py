@@ -11,6 +11,7 @@ from mini_dropbox import env
 from mini_dropbox.env import (
     AuthMode,
     BlobStoreKind,
+    Compression,
     ConfigurationError,
     Env,
     Role,
@@ -37,6 +38,8 @@ def test_nothing_has_to_be_set() -> None:
     assert settings.auth is AuthMode.AUTO
     assert settings.blob_store is BlobStoreKind.LOCAL
     assert settings.blob_storage_options == {}
+    assert settings.compression is Compression.ZSTD
+    assert settings.compress_after_seconds == 60.0
     assert settings.seedream_provider is None
     assert not settings.debug
     assert settings.cluster_secret is settings.secret_key is None
@@ -62,6 +65,8 @@ def test_every_setting_is_read() -> None:
         BLOB_STORE="storage",
         BLOB_STORAGE_BACKEND="some.Storage",
         BLOB_STORAGE_OPTIONS='{"bucket_name": "b", "use_ssl": false}',
+        COMPRESSION="off",
+        COMPRESS_AFTER_SECONDS="0",
         SEEDREAM_PROVIDER="ark",
     )
 
@@ -82,6 +87,8 @@ def test_every_setting_is_read() -> None:
     assert settings.blob_store is BlobStoreKind.STORAGE
     assert settings.blob_storage_backend == "some.Storage"
     assert settings.blob_storage_options == {"bucket_name": "b", "use_ssl": False}
+    assert settings.compression is Compression.OFF
+    assert settings.compress_after_seconds == 0
     assert settings.seedream_provider is SeedreamProvider.ARK
 
 
@@ -116,6 +123,8 @@ BAD_VALUES = [
     ("DEBUG", "maybe", "true or false"),
     ("LOG_LEVEL", "loud", "one of DEBUG, INFO, WARNING, ERROR"),
     ("BLOB_STORE", "s3", "one of local, storage"),
+    ("COMPRESSION", "gzip", "one of zstd, off"),
+    ("COMPRESS_AFTER_SECONDS", "-1", "0 to 2592000"),
     ("SUPERVISED", "2", "true or false"),
     ("SEEDREAM_PROVIDER", "other", "one of ark, kie, placeholder"),
     ("SEEDREAM_BASE_URL", "ark.example", "http://"),

@@ -9,6 +9,7 @@ from typing import Self
 
 import pytest
 
+from node_app.blobindex import COLUMNS
 from node_app.database import MAX_GROUP, NodeDatabase
 
 INSERT = "INSERT INTO outbox (registration) VALUES (?)"
@@ -86,6 +87,37 @@ def test_writes_are_durable_and_readers_do_not_wait_for_them(database: NodeDatab
     for connection in (database._writer, database._reader):
         assert connection.execute("PRAGMA synchronous").fetchall() == [(2,)]
         assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+
+
+FIRST_VERSION = """
+CREATE TABLE blob (
+    hash TEXT PRIMARY KEY,
+    sha256 TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    stored_at REAL NOT NULL
+) WITHOUT ROWID;
+INSERT INTO blob VALUES ('old', 'sha256', 5, 'old.txt', 'text/plain', 1.5);
+"""
+
+
+def test_a_file_of_an_earlier_version_is_upgraded_in_place_and_only_once(path: Path) -> None:
+    earlier = sqlite3.connect(path)
+    earlier.executescript(FIRST_VERSION)
+    earlier.close()
+
+    for _ in range(2):
+        database = NodeDatabase(path)
+        row = ("old", "sha256", 5, "old.txt", "text/plain", 1.5, "", None)
+        assert database.read(f"SELECT {COLUMNS} FROM blob") == [row]  # noqa: S608  a constant
+        database.close()
+
+
+def test_a_look_for_what_is_untried_reads_no_other_rows(database: NodeDatabase) -> None:
+    sql = "SELECT hash FROM blob WHERE stored_size IS NULL AND stored_at <= 5 ORDER BY stored_at"
+    ((*_, plan),) = database.read(f"EXPLAIN QUERY PLAN {sql}")
+    assert "blob_to_compress" in str(plan)
 
 
 def test_an_error_reaches_everybody_of_the_group_and_nothing_of_it_is_kept(
