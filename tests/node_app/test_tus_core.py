@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -19,13 +18,6 @@ CONTENT = bytes(range(256)) * 3000
 
 def open_files() -> list[Path]:
     return [Path(file.path) for file in psutil.Process().open_files()]
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[TusNode]:
-    opened = TusNode(tmp_path)
-    yield opened
-    opened.close()
 
 
 async def test_options_says_what_is_spoken(node: TusNode) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +110,7 @@ class TusNode:
             source = Body()
             source.send(body, more=False)
         else:
+            fields.setdefault("Transfer-Encoding", "chunked")
             source = body
         scope = {
             "type": "http",
@@ -166,6 +168,12 @@ class TusNode:
 def metadata(**values: str) -> str:
     pairs = (f"{key} {base64.b64encode(text.encode()).decode()}" for key, text in values.items())
     return ",".join(pairs)
+
+
+def checksum(algorithm: str, content: bytes) -> str:
+    """Return the header Upload-Checksum for `content`."""
+    digest = hashlib.new(algorithm, content, usedforsecurity=False).digest()
+    return f"{algorithm} {base64.b64encode(digest).decode()}"
 
 
 async def _no_other_path(*_: object) -> None:

@@ -46,10 +46,11 @@ async def receive(
         return await reception.take_all_or_nothing(turn, checksum)
 
 
-async def receive_nothing(request: Request) -> None:
+async def receive_nothing(request: Request, turn: Turn) -> None:
     """Read the body of a request to an upload that is a blob already; TooLarge if it has one."""
-    if request.content_length() or await request.chunk():
-        raise TooLarge("The upload is complete; it takes no more bytes.")
+    async with turn.receiving():
+        if request.content_length() or await request.chunk():
+            raise TooLarge("The upload is complete; it takes no more bytes.")
 
 
 def _room(request: Request, upload: Upload, limit: int) -> int:

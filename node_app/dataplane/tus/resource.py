@@ -62,7 +62,7 @@ async def patch(request: Request, node: Node, upload_id: str) -> None:
             )
         upload = _with_length(request, upload, node.settings.max_file_bytes)
         if upload.stored is not None:
-            await receive_nothing(request)
+            await receive_nothing(request, turn)
         else:
             with node.upload_in_flight():
                 upload = await receive(request, node, turn, upload, checksum)
