@@ -86,6 +86,7 @@ class Row:
     beside: Mapping[str, float] = field(default_factory=dict)
     series: str = ""
     x: float | None = None
+    failure: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value not in (None, "", {})}
@@ -128,6 +129,19 @@ def measure(work: Work, rounds: int) -> Row:
     return _row(work, own, others)
 
 
+def bounded(work: str, value: float, unit: str, most: float) -> Row:
+    """Return a row of something that has to stay below a bound: `ratio` is the room it leaves."""
+    return Row(
+        work=work,
+        value=value,
+        unit=unit,
+        limit_name="at most",
+        limit_value=most,
+        ratio=most / value if value else None,
+        at_least=1.0,
+    )
+
+
 def _row(work: Work, own: Sequence[Measurement], others: Mapping[str, Sequence[float]]) -> Row:
     values = [measurement.value for measurement in own]
     medians = {name: statistics.median(numbers) for name, numbers in others.items()}
@@ -168,11 +182,16 @@ def results(
     """Return everything as the JSON that every benchmark here writes."""
     return {
         "name": name,
-        "taken_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "taken_at": now(),
         "machine": machine(),
         "parameters": dict(parameters),
         "rows": [row.to_json() for row in rows],
     }
+
+
+def now() -> str:
+    """Return the time in UTC as results have it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def machine() -> dict[str, Any]:

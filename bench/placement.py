@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import harness, report
-from bench.harness import Row
+from bench.harness import Row, bounded
 from mini_dropbox import placement
 from mini_dropbox.wire import NodeEntry
 
@@ -259,9 +259,9 @@ def rows(node_count: int, blob_count: int) -> tuple[list[Row], list[tuple[float,
     ratios = loads(counts, nodes)
     first, second = scatter(counts, nodes)
     found = [
-        _bounded("placement-load", float(np.abs(ratios - 1).max()), "off a share", MOST_OFF),
-        _bounded("placement-join", float(joined.max()), "of the minimum moved", MOST_MOVED),
-        _bounded(
+        bounded("placement-load", float(np.abs(ratios - 1).max()), "off a share", MOST_OFF),
+        bounded("placement-join", float(joined.max()), "of the minimum moved", MOST_MOVED),
+        bounded(
             "placement-loss", counts.moved / max(counts.lost, 1), "of the minimum moved", MOST_MOVED
         ),
         Row(work="placement-scatter-first", value=first, unit="of ideal chance"),
@@ -279,19 +279,6 @@ def rows(node_count: int, blob_count: int) -> tuple[list[Row], list[tuple[float,
     ]
     pairs = zip(nodes.weights.tolist(), ratios.round(5).tolist(), strict=True)
     return found, sorted(pairs)
-
-
-def _bounded(work: str, value: float, unit: str, most: float) -> Row:
-    """Return a row of something that has to stay below a bound: `ratio` is the room it leaves."""
-    return Row(
-        work=work,
-        value=value,
-        unit=unit,
-        limit_name="at most",
-        limit_value=most,
-        ratio=most / value if value else None,
-        at_least=1.0,
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,41 +1,57 @@
-"""Results as people read them."""
+"""Results as people read them: tables, between the markers of a page written by hand."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-HEAD: Final = (
-    "work",
-    "median",
-    "spread",
-    "limit",
-    "of the limit",
-    "at least",
-    "aim",
-    "CPU ms",
-    "peak MiB",
-)
+BEGIN: Final = "<!-- results: begin -->"
+END: Final = "<!-- results: end -->"
+HEAD: Final = ("work", "median (smallest to largest)", "limit", "of the limit", "at least", "aim")
+COST_HEAD: Final = ("work", "p50 / p99 ms", "CPU ms an operation", "peak MiB a process", "beside")
+
+JsonRow = Mapping[str, Any]
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return a Markdown table, one line for each row."""
-    lines = [HEAD, tuple("---" for _ in HEAD), *map(_cells, rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+class NoMarkers(Exception):
+    """A page has no place for the results."""
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    low, high = row.get("spread", (row["value"], row["value"]))
-    limit = f"{number(row['limit_value'])} ({row['limit_name']})" if "limit_value" in row else ""
-    return (
-        str(row["work"]),
-        f"{number(row['value'])} {row['unit']}",
-        f"{number(low)} to {number(high)}",
-        limit,
-        f"**{row['ratio']:.2f}**" if "ratio" in row else "",
-        f"{row['at_least']:.2f}" if "at_least" in row else "",
-        f"{row['aim']:.2f}" if "aim" in row else "",
-        _by_role(row.get("cpu_ms", {}), 3),
-        _by_role(row.get("peak_mib", {}), 0),
+def table(rows: Iterable[JsonRow]) -> str:
+    """Return a Markdown table of values and limits, one line for each row."""
+    return _table(HEAD, map(_cells, rows))
+
+
+def cost_table(rows: Iterable[JsonRow]) -> str:
+    """Return a Markdown table of what each work has cost."""
+    return _table(COST_HEAD, (_cost_cells(row) for row in rows if _has_costs(row)))
+
+
+def page_section(data: Mapping[str, Any]) -> str:
+    """Return everything that stands between the markers."""
+    rows: Sequence[JsonRow] = data["rows"]
+    machine, parameters = data["machine"], data["parameters"]
+    works = [row for row in rows if "series" not in row]
+    curves = [row for row in rows if "series" in row]
+    taken = (
+        f"Taken {data['taken_at']} on {machine['cores']} cores of {machine['processor']}, "
+        f"{machine['memory_gib']} GiB, {machine['system']}, Python {machine['python']}; "
+        + ", ".join(f"{name} {value}" for name, value in parameters.items())
+        + "."
     )
+    parts = [taken, "### Works", table(works), "### What they cost", cost_table(works)]
+    if curves:
+        parts += ["### Curves", table(curves)]
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def write_page(path: Path, data: Mapping[str, Any]) -> None:
+    """Put the results between the page's markers; NoMarkers when it has none."""
+    page = path.read_text(encoding="utf-8")
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise NoMarkers(f"{path} takes results between the lines {BEGIN} and {END}.")
+    path.write_text(f"{before}{BEGIN}\n{page_section(data)}{END}{after}", encoding="utf-8")
 
 
 def number(value: float) -> str:
@@ -45,5 +61,42 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _by_role(values: Mapping[str, float], digits: int) -> str:
-    return ", ".join(f"{role} {value:,.{digits}f}" for role, value in values.items())
+def _cells(row: JsonRow) -> tuple[str, ...]:
+    if "failure" in row:
+        return (str(row["work"]), f"failed: {row['failure']}", "", "", "", "")
+    spread = (
+        f" ({number(row['spread'][0])} to {number(row['spread'][1])})" if "spread" in row else ""
+    )
+    limit = f"{number(row['limit_value'])}, {row['limit_name']}" if "limit_value" in row else ""
+    return (
+        str(row["work"]),
+        f"{number(row['value'])} {row['unit']}{spread}",
+        limit,
+        f"**{row['ratio']:.2f}**" if "ratio" in row else "",
+        f"{row['at_least']:.2f}" if "at_least" in row else "",
+        f"{row['aim']:.2f}" if "aim" in row else "",
+    )
+
+
+def _has_costs(row: JsonRow) -> bool:
+    return any(name in row for name in ("cpu_ms", "beside"))
+
+
+def _cost_cells(row: JsonRow) -> tuple[str, ...]:
+    times = f"{number(row['p50_ms'])} / {number(row['p99_ms'])}" if "p50_ms" in row else ""
+    return (
+        str(row["work"]),
+        times,
+        _named(row.get("cpu_ms", {})),
+        _named(row.get("peak_mib", {})),
+        _named(row.get("beside", {})),
+    )
+
+
+def _named(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {number(value)}" for name, value in values.items())
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    every = [head, ["---"] * len(head), *lines]
+    return "".join("| " + " | ".join(line) + " |\n" for line in every)

@@ -21,18 +21,27 @@ KIB: Final = 2**10
 MIB: Final = 2**20
 SMALL: Final = KIB
 LARGE: Final = 8 * MIB
+# What a node takes without being told otherwise.
+DEFAULT_LIMIT: Final = 10 * MIB
 SETTLE_SECONDS: Final = 20.0
 SAMPLE: Final = 50
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How much to do. `folder` is on the disk that is measured."""
+    """How much to do: `rounds` of `seconds` each. `folder` is on the disk that is measured."""
 
     folder: Path
+    rounds: int
     seconds: float
-    small_blobs: int = 2048
-    large_blobs: int = 16
+    # What reads take turns with: a number of blobs, as long as they are not too many bytes.
+    blobs: int = 2048
+    blob_bytes: int = 128 * MIB
+    memory_bytes: int = 1024 * MIB
+    memory_way: str = "blob"
+    nodes: int = 1_000
+    placed_blobs: int = 10_000_000
+    smoke: bool = False
 
 
 class Unavailable(Exception):
@@ -96,13 +105,21 @@ def get(
     size: int,
     connections: int,
     *,
+    nodes: int = 1,
     at_least: float | None = None,
     aim: float | None = None,
 ) -> Iterator[Work]:
-    """Read different blobs of one size from one node, beside nginx with the same files."""
+    """Read different blobs of one size from any node, beside nginx with the same files.
+
+    With more nodes than copies, those that have not got a blob pass it on from one that has.
+    """
     folder = settings.folder
     scale, unit = _unit(size)
-    with limits.nginx(folder / "nginx") as nginx, _one_node(folder, size) as cluster:
+    options = cluster_settings(size, min(nodes, 2))
+    with (
+        limits.nginx(folder / "nginx") as nginx,
+        running(folder / "cluster", nodes=nodes, **options) as cluster,
+    ):
         names = _fill(settings, cluster, size)
         _publish(cluster, names, nginx.static)
         product_paths, nginx_paths = folder / "paths", folder / "paths-nginx"
@@ -165,9 +182,9 @@ def put_by_sender(
     body = body_file(folder, size)
     with (
         limits.nginx(folder / "nginx") as nginx,
-        running(folder / "cluster", nodes=copies, **_cluster_settings(size, copies)) as cluster,
+        running(folder / "cluster", nodes=copies, **cluster_settings(size, copies)) as cluster,
     ):
-        _demand(cluster, way)
+        demand(cluster, way)
         books = Books(cluster, copies=copies)
         send = partial(load.send, body=body, connections=connections, seconds=seconds)
 
@@ -217,10 +234,10 @@ def put_forms(
     at_least: float | None = None,
     aim: float | None = None,
 ) -> Iterator[Work]:
-    """Upload small files to all nodes, two replicas each, beside half of the disk's commits."""
+    """Upload small files to all nodes, in two replicas, beside half of the disk's commits."""
     folder, seconds = settings.folder, settings.seconds
     with running(folder / "cluster", nodes=nodes) as cluster:
-        books = Books(cluster, copies=2)
+        books = Books(cluster, copies=min(nodes, 2))
 
         def upload() -> Load:
             done = load.post_forms(
@@ -258,20 +275,17 @@ def _unit(size: int) -> tuple[float, str]:
     return (1.0, "requests/s") if size < MIB // 4 else (size / MIB, "MiB/s")
 
 
-def _cluster_settings(size: int, copies: int) -> dict[str, str]:
+def cluster_settings(size: int, copies: int) -> dict[str, str]:
+    """Return what a cluster needs to be told to keep this many copies of files of a size."""
     settings = {"REPLICATION_FACTOR": str(copies)}
-    if size > 10 * MIB:
+    if size > DEFAULT_LIMIT:
         settings["MAX_UPLOAD_BYTES"] = str(size)
     return settings
 
 
-def _one_node(folder: Path, size: int) -> AbstractContextManager[Cluster]:
-    return running(folder / "cluster", nodes=1, **_cluster_settings(size, 1))
-
-
 def _fill(settings: Settings, cluster: Cluster, size: int) -> list[str]:
     """Upload as many blobs as a read takes turns with, and return their addresses."""
-    count = settings.small_blobs if size < MIB // 4 else settings.large_blobs
+    count = max(min(settings.blobs, settings.blob_bytes // size), 4)
     body = body_file(settings.folder, size)
     sent = load.send(cluster.targets, body, way="form", connections=4, seconds=0, count=count)
     if sent.failed or sent.operations != count:
@@ -282,11 +296,11 @@ def _fill(settings: Settings, cluster: Cluster, size: int) -> list[str]:
 def _publish(cluster: Cluster, names: list[str], folder: Path) -> None:
     """Give nginx the same files."""
     for name in names:
-        (source,) = cluster.data_dir.glob(f"node_*/blobs/{name[:2]}/{name[2:4]}/{name}")
-        shutil.copyfile(source, folder / name)
+        copies = cluster.data_dir.glob(f"node_*/blobs/{name[:2]}/{name[2:4]}/{name}")
+        shutil.copyfile(next(copies), folder / name)
 
 
-def _demand(cluster: Cluster, way: str) -> None:
+def demand(cluster: Cluster, way: str) -> None:
     """Unavailable unless the nodes offer a way to upload."""
     probes = {"blob": ("OPTIONS", f"/blobs/{'0' * 32}"), "tus": ("OPTIONS", "/uploads/")}
     if way in probes and not cluster.offers(*probes[way]):
