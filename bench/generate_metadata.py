@@ -27,7 +27,7 @@ django.setup()
 from django.db import connection, transaction
 from django.db.models import Model
 
-from master_app import bootstrap
+from master_app import bootstrap, derived
 from master_app.models import Blob, File, Node, Replica
 
 BATCH_ROWS: Final = 20_000
@@ -119,6 +119,7 @@ def generate(*, count: int, seed: int) -> None:
         keys = [node.pk for node in nodes]
         for first in range(0, count, BATCH_ROWS):
             make_batch(range(first, min(first + BATCH_ROWS, count)), keys, first_moment, draw)
+        derived.index_new_names()
 
 
 def make_nodes(now: datetime, blobs_each: int) -> Iterator[Node]:

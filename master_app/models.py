@@ -60,6 +60,14 @@ def state_limits() -> tuple[timedelta, timedelta]:
     )
 
 
+def node_state(silence: timedelta) -> NodeState:
+    """Return the state of a node that was last heard of so long ago."""
+    suspect, down = state_limits()
+    if silence <= suspect:
+        return NodeState.HEALTHY
+    return NodeState.SUSPECT if silence <= down else NodeState.DOWN
+
+
 class Node(models.Model):
     """A storage node, as its own heartbeats describe it. Sizes are bytes."""
 
@@ -88,11 +96,7 @@ class Node(models.Model):
     @property
     def state(self) -> NodeState:
         """The state at this moment; `with_state` computes the same in the database."""
-        age = timezone.now() - self.last_heartbeat_at
-        suspect, down = state_limits()
-        if age <= suspect:
-            return NodeState.HEALTHY
-        return NodeState.SUSPECT if age <= down else NodeState.DOWN
+        return node_state(timezone.now() - self.last_heartbeat_at)
 
     @property
     def saved_bytes(self) -> int:

@@ -1,9 +1,9 @@
 """Every read of the master's database beyond one table."""
 
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -12,58 +12,53 @@ from django.db.models.functions import Coalesce
 
 from master_app.errors import UnknownHash
 from master_app.models import Blob, File, Node, NodeState, Replica
+from master_app.prepared import PreparedQuery
 
 LIST_PAGE_ROWS = 1000
 # One content may have any number of names.
 SHOWN_NAMES = 20
 
 
-def file_by_hash(*, blob_hash: str) -> File:
-    """Return the newest file of a blob; UnknownHash when there is none."""
-    file = (
-        File.objects.filter(blob__hash=blob_hash)
-        .select_related("blob")
-        .prefetch_related("blob__replicas__node")
-        .order_by("-id")
-        .first()
+# What a file's record is made of, by `_record`.
+_RECORD_COLUMNS = (
+    "blob__hash",
+    "name",
+    "blob__size",
+    "blob__verified",
+    "blob__claimed_replicas",
+    "blob__sha256",
+    "content_type",
+    "created_at",
+)
+_NEWEST_FILE = PreparedQuery(
+    lambda hashes: (
+        File.objects.filter(blob__hash=hashes[0]).order_by("-id").values_list(*_RECORD_COLUMNS)[:1]
     )
-    if file is None:
-        message = f"No file is registered under {blob_hash}; /list shows what there is."
-        raise UnknownHash(message)
-    return file
-
-
-def file_record(file: File) -> dict[str, Any]:
-    """Return the object that `/get` and `/list` show for a file."""
-    blob = file.blob
-    return _record(
-        blob_hash=blob.hash,
-        name=file.name,
-        size=blob.size,
-        replicas=file.replica_node_ids(),
-        verified=blob.verified,
-        sha256=blob.sha256,
-        content_type=file.content_type,
-        created_at=file.created_at,
+)
+_HOLDERS = PreparedQuery(
+    lambda hashes: (
+        Replica.objects.filter(blob__hash=hashes[0])
+        .order_by("node__node_id")
+        .values_list("node__node_id")
     )
+)
 
 
-def _record(
-    *,
-    blob_hash: str,
-    name: str,
-    size: int,
-    replicas: list[str],
-    verified: bool,
-    sha256: str,
-    content_type: str,
-    created_at: datetime,
-) -> dict[str, Any]:
+def file_record(*, blob_hash: str) -> dict[str, Any]:
+    """Return the object that `/get` shows for a blob's newest file; UnknownHash without one."""
+    for row in _NEWEST_FILE.rows(blob_hash):
+        return _record(row, [holder[0] for holder in _HOLDERS.rows(blob_hash)])
+    message = f"No file is registered under {blob_hash}; /list shows what there is."
+    raise UnknownHash(message)
+
+
+def _record(row: Sequence[Any], holders: list[str]) -> dict[str, Any]:
+    blob_hash, name, size, verified, claimed, sha256, content_type, created_at = row
     return {
         "hash": blob_hash,
         "name": name,
         "size": size,
-        "replicas": replicas,
+        "replicas": holders if verified else claimed,
         "verified": verified,
         "sha256": sha256 or None,
         "content_type": content_type or None,
@@ -71,56 +66,30 @@ def _record(
     }
 
 
-def file_records() -> Iterator[Sequence[dict[str, Any]]]:
+def file_records() -> Iterator[list[dict[str, Any]]]:
     """Yield every file's record in pages by key, so that memory stays flat at any number."""
     last_id = 0
     while page := _list_page(last_id):
-        holders = _holders(File.objects.filter(pk__gt=last_id, pk__lte=page[-1].pk))
-        last_id = page[-1].pk
-        yield [
-            _record(
-                blob_hash=row.blob__hash,
-                name=row.name,
-                size=row.blob__size,
-                replicas=sorted(holders[row.blob_id])
-                if row.blob__verified
-                else row.blob__claimed_replicas,
-                verified=row.blob__verified,
-                sha256=row.blob__sha256,
-                content_type=row.content_type,
-                created_at=row.created_at,
-            )
-            for row in page
-        ]
+        holders = _holders(File.objects.filter(pk__gt=last_id, pk__lte=page[-1][0]))
+        last_id = page[-1][0]
+        yield [_record(row, holders[blob_id]) for _, blob_id, *row in page]
 
 
-def _list_page(after_id: int) -> Sequence[Any]:
+def _list_page(after_id: int) -> list[tuple[Any, ...]]:
     """Return the next files as plain rows: objects for all of them would take most of the time."""
-    return list(
-        File.objects.filter(pk__gt=after_id)
-        .order_by("pk")
-        .values_list(
-            "pk",
-            "name",
-            "content_type",
-            "created_at",
-            "blob_id",
-            "blob__hash",
-            "blob__size",
-            "blob__verified",
-            "blob__sha256",
-            "blob__claimed_replicas",
-            named=True,
-        )[:LIST_PAGE_ROWS]
-    )
+    files = File.objects.filter(pk__gt=after_id).order_by("pk")
+    return list(files.values_list("pk", "blob_id", *_RECORD_COLUMNS)[:LIST_PAGE_ROWS])
 
 
-def _holders(files: QuerySet[File]) -> Mapping[int, Sequence[str]]:
+def _holders(files: QuerySet[File]) -> Mapping[int, list[str]]:
     """Return the ids of the nodes with a replica, by the key of the blob; none for the others."""
-    holders: defaultdict[int, list[str]] = defaultdict(list)
     replicas = Replica.objects.filter(blob__in=files.values("blob"))
-    for blob_id, node_id in replicas.values_list("blob_id", "node__node_id"):
-        holders[blob_id].append(node_id)
+    held = list(replicas.values_list("blob_id", "node_id"))
+    # The nodes are few, and asked for last: who has a replica is among them then.
+    nodes = dict(Node.objects.values_list("pk", "node_id"))
+    holders: defaultdict[int, list[str]] = defaultdict(list)
+    for blob_id, node in held:
+        insort(holders[blob_id], nodes[node])
     return holders
 
 

@@ -1,6 +1,6 @@
 """Every write to the master's database. Keyword-only, typed, each one transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -8,38 +8,59 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from master_app import derived
 from master_app.errors import SizeConflict
-from master_app.models import Blob, File, Node, Replica
+from master_app.models import Blob, File, Node, Replica, node_state
+from master_app.prepared import PreparedInsert, PreparedQuery
 from mini_dropbox.wire import ClusterMap, Heartbeat, NodeEntry, Registration
 
 # The weight of a node whose back end has no size of its own; weights are capacities in GiB.
 WEIGHT_WITHOUT_CAPACITY = 100.0
 GIB = 2**30
 
+# Every upload comes by these, and every heartbeat.
+_NODES = PreparedQuery(
+    lambda _: Node.objects.values_list(
+        "node_id", "url", "last_heartbeat_at", "capacity_bytes", "writable"
+    )
+)
+_NODE_KEYS = PreparedQuery(
+    lambda ids: Node.objects.filter(node_id__in=ids).order_by().values_list("node_id", "pk")
+)
+_BLOBS = PreparedQuery(
+    lambda hashes: Blob.objects.filter(hash__in=hashes).values_list(
+        "hash", "pk", "sha256", "size", "verified"
+    )
+)
+_ADD_BLOBS = PreparedInsert(
+    Blob, "hash", "sha256", "size", "verified", "claimed_replicas", "created_at"
+)
+_ADD_FILES = PreparedInsert(File, "blob", "name", "content_type", "created_at")
+_ADD_REPLICAS = PreparedInsert(Replica, "blob", "node", "created_at")
+
 
 def heartbeat_record(*, heartbeat: Heartbeat) -> ClusterMap:
     """Keep what a node says of itself, make its row on first contact, and answer with the map."""
     now = timezone.now()
     said = {**heartbeat.to_json(), "last_heartbeat_at": now}
-    Node.objects.update_or_create(
-        node_id=said.pop("node_id"),
-        defaults=said,
-        create_defaults={**said, "first_seen_at": now},
-    )
+    node_id = said.pop("node_id")
+    if not Node.objects.filter(node_id=node_id).update(**said):
+        Node.objects.get_or_create(node_id=node_id, defaults={**said, "first_seen_at": now})
     return cluster_map()
 
 
 def cluster_map() -> ClusterMap:
     """Return the nodes as their last heartbeats left them, and how many copies are wanted."""
+    now = timezone.now()
     entries = tuple(
         NodeEntry(
-            node_id=node.node_id,
-            url=node.url,
-            state=node.state.value,
-            weight=(node.capacity_bytes or 0) / GIB or WEIGHT_WITHOUT_CAPACITY,
-            writable=node.writable,
+            node_id=node_id,
+            url=url,
+            state=node_state(now - last_heartbeat_at).value,
+            weight=(capacity_bytes or 0) / GIB or WEIGHT_WITHOUT_CAPACITY,
+            writable=writable,
         )
-        for node in Node.objects.all()
+        for node_id, url, last_heartbeat_at, capacity_bytes, writable in _NODES.rows()
     )
     return ClusterMap(settings.ENV.replication_factor, settings.ENV.write_quorum, entries)
 
@@ -47,27 +68,25 @@ def cluster_map() -> ClusterMap:
 @transaction.atomic
 def file_register(
     *, blob_hash: str, name: str, size: int, replicas: Sequence[str], content_type: str = ""
-) -> File:
+) -> None:
     """Record a file that a client announces; SizeConflict when verified bytes contradict it.
 
     Without a node's word the record stays unverified: `replicas` is kept as a claim. The same
     hash and name again change nothing, another name for the hash adds a file.
     """
-    now = timezone.now()
-    blob, created = Blob.objects.get_or_create(
-        hash=blob_hash,
-        defaults={"size": size, "claimed_replicas": list(replicas), "created_at": now},
-    )
-    if blob.verified and blob.size != size:
-        message = f"{blob_hash} has {blob.size} bytes, not {size}: register it with that size."
+    now, claimed = timezone.now(), list(replicas)
+    found = _BLOBS.rows(blob_hash)
+    if not found:
+        _ADD_BLOBS.run([(blob_hash, "", size, False, claimed, now)])
+        found = _BLOBS.rows(blob_hash)
+    elif not found[0][-1]:
+        Blob.objects.filter(hash=blob_hash).update(size=size, claimed_replicas=claimed)
+    _, key, _, known_size, verified = found[0]
+    if verified and known_size != size:
+        message = f"{blob_hash} has {known_size} bytes, not {size}: register it with that size."
         raise SizeConflict(message)
-    if not created and not blob.verified:
-        blob.size, blob.claimed_replicas = size, list(replicas)
-        blob.save(update_fields=("size", "claimed_replicas"))
-    file, _ = File.objects.get_or_create(
-        blob=blob, name=name, defaults={"content_type": content_type, "created_at": now}
-    )
-    return file
+    _ADD_FILES.run([(key, name, content_type, now)])
+    derived.index_new_names()
 
 
 @dataclass(frozen=True)
@@ -87,20 +106,17 @@ def registrations_apply(*, registrations: Sequence[Registration]) -> list[Regist
     """
     now = timezone.now()
     blobs = _blobs_for(registrations, now)
-    accepted = [entry for entry in registrations if blobs[entry.hash].sha256 == entry.sha256]
-    File.objects.bulk_create(
-        [
-            File(
-                blob=blobs[entry.hash],
-                name=entry.name,
-                content_type=entry.content_type,
-                created_at=datetime.fromtimestamp(entry.uploaded_at, UTC),
-            )
-            for entry in accepted
-        ],
-        ignore_conflicts=True,
+    accepted = [
+        (entry, blobs[entry.hash].pk)
+        for entry in registrations
+        if blobs[entry.hash].sha256 == entry.sha256
+    ]
+    _ADD_FILES.run(
+        (key, entry.name, entry.content_type, datetime.fromtimestamp(entry.uploaded_at, UTC))
+        for entry, key in accepted
     )
-    _replicas_add(accepted, blobs, now)
+    _replicas_add(accepted, now)
+    derived.index_new_names()
     return [
         RegistrationResult(
             entry.hash,
@@ -110,39 +126,38 @@ def registrations_apply(*, registrations: Sequence[Registration]) -> list[Regist
     ]
 
 
-def _blobs_for(registrations: Iterable[Registration], now: datetime) -> dict[str, Blob]:
+@dataclass(frozen=True)
+class _KnownBlob:
+    """A blob as the database has it; `sha256` is empty while no node has confirmed it."""
+
+    pk: int
+    sha256: str
+
+
+def _blobs_for(registrations: Sequence[Registration], now: datetime) -> dict[str, _KnownBlob]:
     """Return the verified blob of each hash, made or confirmed from the registrations."""
-    wanted = {entry.hash: entry for entry in reversed(list(registrations))}
-    blobs = Blob.objects.in_bulk(wanted, field_name="hash")
-    missing = [
-        Blob(hash=entry.hash, sha256=entry.sha256, size=entry.size, verified=True, created_at=now)
-        for entry in wanted.values()
-        if entry.hash not in blobs
-    ]
-    confirmed = [blob for blob in blobs.values() if not blob.verified]
-    for blob in confirmed:
-        entry = wanted[blob.hash]
-        blob.sha256, blob.size, blob.verified, blob.claimed_replicas = (
-            entry.sha256,
-            entry.size,
-            True,
-            [],
-        )
-    Blob.objects.bulk_update(confirmed, ("sha256", "size", "verified", "claimed_replicas"))
-    blobs.update({blob.hash: blob for blob in Blob.objects.bulk_create(missing)})
+    first = {entry.hash: entry for entry in reversed(registrations)}
+    _ADD_BLOBS.run(
+        (entry.hash, entry.sha256, entry.size, True, [], now) for entry in first.values()
+    )
+    blobs = {}
+    for blob_hash, key, sha256, _, verified in _BLOBS.rows_in(first):
+        entry = first[blob_hash]
+        if not verified:
+            Blob.objects.filter(pk=key).update(
+                sha256=entry.sha256, size=entry.size, verified=True, claimed_replicas=[]
+            )
+        blobs[blob_hash] = _KnownBlob(key, sha256 if verified else entry.sha256)
     return blobs
 
 
-def _replicas_add(accepted: Sequence[Registration], blobs: dict[str, Blob], now: datetime) -> None:
-    named = {node_id for entry in accepted for node_id in entry.replicas}
-    nodes = Node.objects.in_bulk(named, field_name="node_id")
-    Replica.objects.bulk_create(
-        [
-            Replica(blob=blobs[entry.hash], node=nodes[node_id], created_at=now)
-            for entry in accepted
-            for node_id in entry.replicas
-            # A node is known from its first heartbeat on, and sends one before it takes blobs.
-            if node_id in nodes
-        ],
-        ignore_conflicts=True,
+def _replicas_add(accepted: Sequence[tuple[Registration, int]], now: datetime) -> None:
+    named = dict.fromkeys(node_id for entry, _ in accepted for node_id in entry.replicas)
+    nodes: dict[str, int] = dict(_NODE_KEYS.rows_in(named))
+    _ADD_REPLICAS.run(
+        (key, nodes[node_id], now)
+        for entry, key in accepted
+        for node_id in entry.replicas
+        # A node is known from its first heartbeat on, and sends one before it takes blobs.
+        if node_id in nodes
     )

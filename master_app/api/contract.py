@@ -36,8 +36,8 @@ class RegisterView(APIView):
         """Record a file by its hash; no node has confirmed it yet, so it stays unverified."""
         form = RegisterSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        file = services.file_register(**form.to_service())
-        return Response({"message": "File registered", "hash": file.blob.hash})
+        services.file_register(**form.to_service())
+        return Response({"message": "File registered", "hash": form.validated_data["hash"]})
 
 
 class GetView(APIView):
@@ -55,7 +55,7 @@ class GetView(APIView):
             raise MissingHash("Name the file's hash: /get?hash=<hash>.")
         if not RECORD_HASH_PATTERN.fullmatch(blob_hash):
             raise UnknownHash("No hash has this form: it has 1 to 128 letters, digits, _ or -.")
-        return Response(selectors.file_record(selectors.file_by_hash(blob_hash=blob_hash)))
+        return Response(selectors.file_record(blob_hash=blob_hash))
 
 
 class ListView(APIView):
@@ -81,8 +81,8 @@ async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
 def _json_array() -> Iterator[bytes]:
     separator = "["
     for records in selectors.file_records():
-        yield (separator + ",".join(map(json.dumps, records))).encode()
-        separator = ","
+        yield (separator + json.dumps(records)[1:-1]).encode()
+        separator = ", "
     yield b"[]" if separator == "[" else b"]"
 
 

@@ -63,7 +63,8 @@ def test_a_files_page_shows_everything_about_it(admin_client: Client, image: Fil
 def test_an_unverified_record_says_who_claimed_it_and_offers_no_download(
     admin_client: Client,
 ) -> None:
-    file = file_register(blob_hash="test123", name="claimed.bin", size=7, replicas=["8001"])
+    file_register(blob_hash="test123", name="claimed.bin", size=7, replicas=["8001"])
+    file = File.objects.get(name="claimed.bin")
     text = text_of(admin_client, path_of(File, file.pk, "change"))
     assert "The client named 8001." in text
     assert "nothing to download" in text
@@ -170,7 +171,8 @@ def test_a_hostile_name_is_text_wherever_it_stands(admin_client: Client) -> None
 
 
 def test_a_hostile_claim_is_text(admin_client: Client) -> None:
-    file = file_register(blob_hash="test123", name="x", size=1, replicas=["<script>alert(1)"])
+    file_register(blob_hash="test123", name="x", size=1, replicas=["<script>alert(1)"])
+    file = File.objects.get(name="x")
     for path in (path_of(File), path_of(File, file.pk, "change"), path_of(Blob)):
         assert "<script>alert(1)" not in admin_client.get(path).content.decode()
 
