@@ -2,9 +2,10 @@
 
     python -m bench.compression --json compression.json
 
-Speeds of the codec are for a core's time, so that a busy machine does not change them. Downloads are of the same text, kept plain and compressed
-on the same nodes, by one client in turns: as the content, as the stored frames, and ten bytes from
-the middle. Their limit is the plain blob in the same run.
+Speeds of the codec are for a core's own time, so that a busy machine does not change them.
+Downloads are of the same text, kept plain and compressed on the same nodes, by one client in turns:
+as the content, as the stored frames, and ten bytes from the middle. Their limit is the plain blob
+in the same run.
 """
 
 import argparse
