@@ -1,7 +1,5 @@
 """What nodes say to the master: heartbeats and groups of registrations, signed."""
 
-from dataclasses import asdict
-
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -9,7 +7,8 @@ from rest_framework.views import APIView
 
 from master_app import services
 from master_app.api.authentication import SignedByCluster
-from master_app.api.serializers import HeartbeatSerializer, RegistrationsSerializer
+from master_app.api.registrations import parse_registrations
+from master_app.api.serializers import HeartbeatSerializer
 
 
 @extend_schema(exclude=True)
@@ -31,7 +30,5 @@ class RegistrationsView(APIView):
     permission_classes = (SignedByCluster,)
 
     def post(self, request: Request) -> Response:
-        form = RegistrationsSerializer(data=request.data)
-        form.is_valid(raise_exception=True)
-        results = services.registrations_apply(registrations=form.to_registrations())
-        return Response({"results": [asdict(result) for result in results]})
+        results = services.registrations_apply(registrations=parse_registrations(request.data))
+        return Response({"results": [vars(result) for result in results]})

@@ -5,20 +5,16 @@ from typing import Any
 
 from rest_framework import serializers
 
+from master_app.api.registrations import MAX_REPLICAS
 from master_app.models import Blob, File, Node, Replica
 from mini_dropbox import env
 from mini_dropbox.wire import (
-    BLOB_HASH_PATTERN,
     MAX_SIZE,
     RECORD_HASH_PATTERN,
-    SHA256_PATTERN,
     Heartbeat,
-    Registration,
     WireError,
     clean_file_name,
 )
-
-MAX_REPLICAS = 1000
 
 
 class FileNameField(serializers.CharField):
@@ -137,30 +133,6 @@ class HeartbeatSerializer(serializers.Serializer[Any]):
 
     def to_heartbeat(self) -> Heartbeat:
         return Heartbeat(**self.validated_data)
-
-
-class RegistrationSerializer(serializers.Serializer[Any]):
-    """One stored upload: `wire.Registration`."""
-
-    hash = TokenField(BLOB_HASH_PATTERN)
-    sha256 = TokenField(SHA256_PATTERN)
-    size = SizeField()
-    name = FileNameField()
-    content_type = serializers.CharField(max_length=127, allow_blank=True)
-    replicas = serializers.ListField(child=TokenField(env.NODE_ID_PATTERN), max_length=MAX_REPLICAS)
-    uploaded_at = serializers.FloatField(min_value=0, max_value=253_370_764_800)
-
-
-class RegistrationsSerializer(serializers.Serializer[Any]):
-    """The body of a group of registrations."""
-
-    registrations = RegistrationSerializer(many=True)
-
-    def to_registrations(self) -> list[Registration]:
-        return [
-            Registration(**{**entry, "replicas": tuple(entry["replicas"])})
-            for entry in self.validated_data["registrations"]
-        ]
 
 
 class NodeSerializer(serializers.ModelSerializer[Node]):

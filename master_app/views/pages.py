@@ -21,6 +21,7 @@ def home(request: HttpRequest) -> HttpResponse:
         **_cluster_context(),
         **_files_context(request),
         "max_upload_bytes": settings.ENV.max_upload_bytes,
+        "max_file_bytes": settings.ENV.max_file_bytes,
     }
     return render(request, "home.html", context)
 

@@ -122,6 +122,46 @@ def test_a_registration_makes_blob_file_and_replicas(client: Client) -> None:
     assert file.replica_node_ids() == ["8001", "8002"]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((field, value) for field in ("hash", "sha256") for value in (7, "", "F" * 64, "0" * 33)),
+        *(("size", value) for value in (-1, 2**63, 1.0, True, "1", None)),
+        *(("name", value) for value in ("", "a/..", "a\0b", "a\nb", "\ud800", "a" * 256, 7, None)),
+        *(("content_type", value) for value in (7, None, "a" * 128, "a\0b", "\ud800")),
+        *(("replicas", value) for value in ("8001", None, [7], ["../x"], ["8001"] * 1001)),
+        *(("uploaded_at", value) for value in (-1, 1e18, "1", None, True, float("nan"))),
+    ],
+)
+def test_a_registration_that_makes_no_sense_is_refused_with_its_group(
+    client: Client, field: str, value: Any
+) -> None:
+    entries = [registration("a.txt").to_json(), {**registration("b.txt").to_json(), field: value}]
+    response = post(client, REGISTRATIONS_PATH, {"registrations": entries})
+    assert response.status_code == 400
+    body = response.json()
+    assert body["code"] in {"invalid", "parse_error"}
+    if body["code"] == "invalid":
+        assert [message.partition(":")[0] for message in body["errors"]["registrations"]] == [field]
+    assert not Blob.objects.exists()
+
+
+@pytest.mark.parametrize("field", sorted(registration("a.txt").to_json()))
+def test_a_registration_without_a_field_is_refused(client: Client, field: str) -> None:
+    entry = registration("a.txt").to_json()
+    del entry[field]
+    response = post(client, REGISTRATIONS_PATH, {"registrations": [entry]})
+    assert response.json()["errors"] == {"registrations": [f"{field}: This field is required."]}
+
+
+@pytest.mark.parametrize(
+    "message", [{}, [], None, {"registrations": 1}, {"registrations": {}}, {"registrations": [1]}]
+)
+def test_a_message_of_another_form_is_refused(client: Client, message: Any) -> None:
+    response = post(client, REGISTRATIONS_PATH, message)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid")
+
+
 def test_a_lost_answer_and_a_retry_change_nothing(client: Client) -> None:
     add_node("8001")
     entry = registration("a.txt")

@@ -32,6 +32,7 @@ def test_the_first_page_shows_state_upload_files_and_the_image_form(client: Clie
         f'href="http://127.0.0.1:8001/retrieve?hash={file.blob.hash}&amp;name=report.pdf"' in html
     )
     assert f'data-max-upload-bytes="{settings.ENV.max_upload_bytes}"' in html
+    assert f'data-max-file-bytes="{settings.ENV.max_file_bytes}"' in html
     assert 'action="/seedream/generate"' in html
     assert response.headers["Cache-Control"].startswith("max-age=0")
 

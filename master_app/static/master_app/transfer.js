@@ -3,7 +3,7 @@
 let turn = Math.floor(Math.random() * 1000);
 
 /** The nodes that take uploads now, as the cluster's state on the page says, a new one first each time. */
-function nodesInTurn() {
+export function nodesInTurn() {
   const nodes = [...document.querySelectorAll("#cluster [data-upload-url]")].map((card) => ({
     id: card.dataset.nodeId,
     url: card.dataset.uploadUrl,
@@ -27,8 +27,13 @@ export async function transfer(file, { signal, onProgress }) {
     const answer = await post(node.url, file, signal, onProgress);
     if (answer) return { ...answer, nodeUrl: new URL(node.url).origin };
   }
+  throw unreachable(nodes);
+}
+
+/** The error when none of the nodes can be reached. */
+export function unreachable(nodes) {
   const names = nodes.map((node) => node.id).join(", ");
-  throw new TransferError(
+  return new TransferError(
     nodes.length === 1
       ? `Node ${names} cannot be reached. Retry when it is back.`
       : `None of the nodes ${names} can be reached. Retry when one is back.`,

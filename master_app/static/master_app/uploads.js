@@ -1,5 +1,6 @@
 // The list of uploads: what waits, what runs (a few at a time), what is done and what failed.
 import { refreshFiles } from "./live.js";
+import { transferResumably } from "./resumable.js";
 import { transfer, TransferError } from "./transfer.js";
 import { count, formatSize } from "./wording.js";
 
@@ -7,7 +8,7 @@ const AT_A_TIME = 3;
 const FINISHED = new Set(["done", "failed", "cancelled"]);
 
 const uploads = [];
-let panel, list, summary, announcement, template, maxBytes;
+let panel, list, summary, announcement, template, maxBytes, maxFormBytes;
 
 /** Prepare the list, and return the function that adds files to it. */
 export function startUploads() {
@@ -16,7 +17,8 @@ export function startUploads() {
   summary = document.getElementById("uploads-summary");
   announcement = document.getElementById("uploads-announcement");
   template = document.getElementById("upload-template");
-  maxBytes = Number(document.body.dataset.maxUploadBytes);
+  maxBytes = Number(document.body.dataset.maxFileBytes);
+  maxFormBytes = Number(document.body.dataset.maxUploadBytes);
   document.getElementById("uploads-clear").addEventListener("click", () => {
     uploads.filter((upload) => FINISHED.has(upload.state)).forEach(discard);
   });
@@ -64,9 +66,11 @@ async function run(upload) {
   upload.abort = new AbortController();
   show(upload, "uploading", "Uploading");
   try {
-    const answer = await transfer(upload.file, {
+    const send = upload.file.size > maxFormBytes ? transferResumably : transfer;
+    const answer = await send(upload.file, {
       signal: upload.abort.signal,
       onProgress: (share) => showProgress(upload, share),
+      onInterrupted: () => showInterruption(upload),
     });
     finish(upload, answer);
   } catch (error) {
@@ -87,6 +91,11 @@ function showProgress(upload, share) {
   part(upload, ".upload-progress").value = share;
   if (share < 1) show(upload, "uploading", `Uploading ${Math.floor(share * 100)} %`);
   else show(upload, "storing", "Storing…");
+}
+
+function showInterruption(upload) {
+  const share = Math.floor(part(upload, ".upload-progress").value * 100);
+  show(upload, "uploading", `Interrupted at ${share} %. It goes on as soon as the node is back.`);
 }
 
 function finish(upload, answer) {
