@@ -8,13 +8,16 @@ import socket
 import struct
 import sys
 from asyncio import TimerHandle, Transport
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from mini_dropbox.asgi_types import Application, Message, Receive, Scope, Send
 from mini_dropbox.env import Role
+from mini_dropbox.zerocopy import EXTENSION, IS_SUPPORTED, FileSending, ReaderGone
 
 APPLICATION: Final = "mini_dropbox.asgi:application"
 # What is in flight when a stop is asked for may take this long, then it is refused.
@@ -55,13 +58,14 @@ class PatientProtocol(HttpToolsProtocol):
 
     _watch: TimerHandle | None = None
     _last_data: float = 0.0
-    _last_position: tuple[int, int] = (0, 0)
+    _last_position: tuple[int, int, int] = (0, 0, 0)
     _position_since: float = 0.0
     _head_bytes: int = 0
     _unparsed_bytes: int = 0
     _refused: bool = False
     # Of pipelined requests the one whose turn it is; `cycle` is the newest.
     _running: RequestResponseCycle | None = None
+    _file: FileSending | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -124,7 +128,48 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        if IS_SUPPORTED and self.scheme == "http":
+            app = self._with_files(cycle, app)
         super()._start_asgi_task(cycle, app)
+
+    def _with_files(self, cycle: RequestResponseCycle, app: Application) -> Application:
+        """Return the application with the extension that lets the kernel send files."""
+
+        async def send(message: Message) -> None:
+            if message["type"] == EXTENSION:
+                await self._send_file(cycle, message)
+            else:
+                await cycle.send(cast("Any", message))
+
+        def application(scope: Scope, receive: Receive, _: Send) -> Awaitable[None]:
+            scope["extensions"] = {EXTENSION: {}}
+            return app(scope, receive, send)
+
+        return application
+
+    async def _send_file(self, cycle: RequestResponseCycle, message: Message) -> None:
+        """Send part of a file behind what the transport has still to write."""
+        count = message["count"]
+        if cycle.chunked_encoding is not False or count > cycle.expected_content_length:
+            raise RuntimeError("A file needs an answer begun with its Content-Length.")
+        if cycle.scope["method"] != "HEAD":
+            self.transport.set_write_buffer_limits(high=0)
+            await self.flow.drain()
+            if cycle.disconnected or self.transport.is_closing():
+                return
+            self.transport.set_write_buffer_limits()
+            self._file = FileSending(self.transport.get_extra_info("socket").fileno())
+            try:
+                await self._file.send(message["file"], message["offset"], count)
+            except ReaderGone:
+                cycle.disconnected = True
+                self.transport.abort()
+                return
+            finally:
+                self._file = None
+            cycle.expected_content_length -= count
+        more_body = message.get("more_body", False)
+        await cycle.send({"type": "http.response.body", "body": b"", "more_body": more_body})
 
     def _count_head(self, size: int) -> None:
         self._unparsed_bytes = 0
@@ -137,10 +182,12 @@ class PatientProtocol(HttpToolsProtocol):
         """Close the connection if the client has not moved for a whole period; else look again."""
         now = self.loop.time()
         backlog = self.transport.get_write_buffer_size()
-        position = backlog, _bytes_taken(self.transport)
+        sent = self._file.sent if self._file else 0
+        is_owed = backlog > 0 or (self._file is not None and self._file.waits_for_reader)
+        position = backlog, sent, _bytes_taken(self.transport)
         if position != self._last_position:
             self._last_position, self._position_since = position, now
-        if backlog:
+        if is_owed:
             quiet_since = self._position_since
         elif self._awaits_client():
             quiet_since = self._last_data
@@ -149,7 +196,7 @@ class PatientProtocol(HttpToolsProtocol):
         remaining = quiet_since + self.read_limit - now
         if remaining > 0:
             self._watch = self.loop.call_later(remaining, self._check_quiet)
-        elif backlog:
+        elif is_owed:
             self.transport.abort()
         else:
             self._refuse(408, "request_timeout", "Nothing came for too long; send it again.")
@@ -199,6 +246,8 @@ class PatientProtocol(HttpToolsProtocol):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
+        if self._file is not None:
+            self._file.abandon()
 
 
 def _bytes_taken(transport: Transport) -> int:

@@ -204,6 +204,10 @@ class LocalBlobReader:
                 raise BlobNotFound("This node has no such blob.") from None
         self.size = os.fstat(self._file.fileno()).st_size
 
+    def fileno(self) -> int:
+        """Return the descriptor, for the kernel to send from."""
+        return self._file.fileno()
+
     def read_at(self, offset: int, length: int) -> bytes:
         with storage_errors():
             return positioned_read(self._file, offset, length)

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, quote
 
 from mini_dropbox.asgi_types import Headers, Receive, Scope, Send
 from mini_dropbox.draining import drain
+from mini_dropbox.zerocopy import EXTENSION as ZERO_COPY
 from node_app.errors import NodeError, ShuttingDown, Truncated
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,14 @@ class Request:
 
     async def send(self, body: bytes, *, more: bool = False) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    @property
+    def can_send_files(self) -> bool:
+        return ZERO_COPY in self.scope.get("extensions", {})
+
+    async def send_file(self, file: int, offset: int, count: int) -> None:
+        """Let the kernel send the whole body from an open file; FileCutShort if it ends early."""
+        await self._send({"type": ZERO_COPY, "file": file, "offset": offset, "count": count})
 
     async def respond(self, status: int, body: bytes, headers: Headers) -> None:
         await self.start(status, headers)

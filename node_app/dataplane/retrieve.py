@@ -8,7 +8,8 @@ from typing import Final
 
 from mini_dropbox.asgi_types import Headers
 from mini_dropbox.wire import NodeEntry, WireError, clean_file_name, is_blob_hash
-from node_app.blobstore import CHUNK_BYTES, BlobReader
+from mini_dropbox.zerocopy import FileCutShort, is_in_memory
+from node_app.blobstore import CHUNK_BYTES, BlobReader, LocalBlobReader
 from node_app.compression import ENCODING, CompressedReader, Readable
 from node_app.dataplane.encodings import prefers
 from node_app.dataplane.http import ClientGone, Request, attachment, header
@@ -125,6 +126,10 @@ async def _serve(
         body = form.source.read_at(wanted.start, wanted.length)
         _check_whole(body, wanted.length)
         await request.respond(status, body, headers)
+    elif request.can_send_files and isinstance(form.source, LocalBlobReader):
+        await _check_readable(node, form.source, wanted.start)
+        await request.start(status, headers)
+        await _send_file(request, form.source, wanted)
     else:
         # A copy whose beginning cannot be read fails before the answer begins: a peer may have it.
         pieces = await _begun(_pieces(node, form.source, wanted))
@@ -149,6 +154,19 @@ def _etags(blob_hash: str) -> tuple[str, str]:
 
 def _takes_frames(request: Request) -> bool:
     return prefers(request.header(b"accept-encoding"), ENCODING)
+
+
+async def _check_readable(node: Node, source: LocalBlobReader, offset: int) -> None:
+    """StoreFailed if the disk gives nothing, as long as nothing is out: a peer may have it."""
+    if not is_in_memory(source.fileno(), offset, 1):
+        await node.run(source.read_at, offset, 1)
+
+
+async def _send_file(request: Request, source: LocalBlobReader, wanted: ByteRange) -> None:
+    try:
+        await request.send_file(source.fileno(), wanted.start, wanted.length)
+    except FileCutShort:
+        raise Unavailable("The blob has become shorter while it was read.") from None
 
 
 async def _pieces(node: Node, source: Readable, wanted: ByteRange) -> AsyncIterator[bytes]:

@@ -3,27 +3,29 @@
 import asyncio
 import json
 import socket
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
-from http.client import HTTPResponse
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import uvicorn
 
 from mini_dropbox.server import MAX_HEAD_BYTES, PatientProtocol
+from tests.support.protocol_server import (
+    PATIENCE,
+    Receive,
+    Send,
+    connected,
+    is_closed,
+    read_answer,
+    read_to_the_end,
+    serving,
+)
 from tests.support.waiting import eventually
 
 READ_LIMIT = 0.4
-# Far below the keep-alive limit, far above the read limit.
-PATIENCE = 5.0
 LARGE_ANSWER = 32 * 1024 * 1024
-
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class ImpatientProtocol(PatientProtocol):
@@ -72,38 +74,8 @@ def application() -> Application:
 
 @pytest.fixture(scope="module")
 def server(application: Application) -> Iterator[uvicorn.Server]:
-    config = uvicorn.Config(
-        application,
-        port=0,
-        http=ImpatientProtocol,
-        lifespan="off",
-        log_config=None,
-        timeout_keep_alive=60,
-    )
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    eventually(lambda: running.started)
-    yield running
-    running.should_exit = True
-    thread.join()
-
-
-@contextmanager
-def connected(server: uvicorn.Server, receive_buffer: int = 0) -> Iterator[socket.socket]:
-    """Connect to the server; `receive_buffer` in bytes, where it has to be small."""
-    with closing(socket.socket()) as connection:
-        if receive_buffer:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        connection.settimeout(PATIENCE)
-        connection.connect(server.servers[0].sockets[0].getsockname())
-        yield connection
-
-
-def read_answer(connection: socket.socket) -> tuple[int, bytes]:
-    with closing(HTTPResponse(connection)) as response:
-        response.begin()
-        return response.status, response.read()
+    with serving(application, ImpatientProtocol) as running:
+        yield running
 
 
 def read_refusal(connection: socket.socket) -> tuple[int, str]:
@@ -111,23 +83,6 @@ def read_refusal(connection: socket.socket) -> tuple[int, str]:
     refusal = json.loads(body)
     assert refusal["detail"] == refusal["message"]
     return status, refusal["code"]
-
-
-def read_to_the_end(connection: socket.socket) -> bytes:
-    received = b""
-    try:
-        while piece := connection.recv(1 << 20):
-            received += piece
-    except ConnectionResetError:
-        pass
-    return received
-
-
-def is_closed(connection: socket.socket) -> bool:
-    try:
-        return connection.recv(1) == b""
-    except ConnectionResetError:
-        return True
 
 
 def request(path: str = "/", **headers: str) -> bytes:
