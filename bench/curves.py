@@ -14,8 +14,9 @@ from bench.workloads import KIB, MIB, SMALL, Settings, get, put_by_sender, put_f
 SIZES: Final = (KIB, 16 * KIB, 256 * KIB, MIB, 8 * MIB, 64 * MIB, 1024 * MIB)
 CONNECTIONS: Final = (1, 4, 16, 64, 256)
 NODES: Final = (1, 2, 4, 8)
-# Curves show a shape; the works that are held against an aim have more rounds.
+# Curves show a shape; the works that are held against an aim have more rounds, and longer ones.
 MOST_ROUNDS: Final = 2
+MOST_SECONDS: Final = 2.0
 
 Point = Callable[[Settings, str, int], AbstractContextManager[Work]]
 
@@ -59,7 +60,8 @@ def _curve(settings: Settings, series: str, steps: Sequence[int], point: Point) 
     rows = []
     for step in steps[:2] if settings.smoke else steps:
         with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
-            own = replace(settings, folder=Path(folder))
+            seconds = min(settings.seconds, MOST_SECONDS)
+            own = replace(settings, folder=Path(folder), seconds=seconds)
             with point(own, f"{series}-{label(step)}", step) as work:
                 row = harness.measure(work, rounds)
         rows.append(replace(row, series=series, x=step))

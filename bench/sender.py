@@ -30,7 +30,8 @@ FORM_HEAD: Final = (
 )
 FORM_END: Final = f"\r\n--{BOUNDARY}--\r\n"
 END_BYTES: Final = 32
-ANSWER_SECONDS: Final = 120
+# Sixteen large files at once keep one disk busy for minutes after their last byte.
+ANSWER_SECONDS: Final = 900
 TUS_VERSION: Final = "Tus-Resumable: 1.0.0\r\n"
 
 
@@ -132,6 +133,8 @@ class Connection:
 
     def _read_answer(self, *, has_body: bool = True) -> tuple[dict[str, str], bytes]:
         status = self._answers.readline().decode()
+        if not status:
+            raise Refused(f"no answer, or none within {ANSWER_SECONDS} s")
         headers: dict[str, str] = {}
         while line := self._answers.readline().decode().strip():
             name, _, value = line.partition(":")
