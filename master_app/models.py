@@ -157,7 +157,10 @@ class ReplicaQuerySet(models.QuerySet["Replica"]):
 class Replica(models.Model):
     """One node's verified copy of a blob."""
 
-    blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="replicas")
+    # The constraint's index begins with the blob, too; each index is a page to write per row.
+    blob = models.ForeignKey(
+        Blob, on_delete=models.CASCADE, related_name="replicas", db_index=False
+    )
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="replicas")
     created_at = models.DateTimeField()
 
@@ -173,7 +176,8 @@ class Replica(models.Model):
 class File(models.Model):
     """A user's named entry that points to a blob."""
 
-    blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="files")
+    # The constraint's index begins with the blob, too.
+    blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="files", db_index=False)
     name = models.CharField(max_length=MAX_NAME_CHARACTERS, db_index=True)
     content_type = models.CharField(max_length=127, blank=True)
     created_at = models.DateTimeField()
