@@ -91,6 +91,8 @@ def _environment(data_dir: Path) -> dict[str, str]:
         "CLUSTER_SECRET": SECRET,
         "HEARTBEAT_SECONDS": "0.5",
         "MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
+        # Fake nodes take forms alone.
+        "MAX_FILE_BYTES": str(MAX_UPLOAD_BYTES),
     }
     return {**os.environ, **{f"MINI_DROPBOX_{name}": value for name, value in settings.items()}}
 
