@@ -21,6 +21,7 @@ HOST: Final = "127.0.0.1"
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 8.0
 POLL_SECONDS: Final = 0.02
+LOG_CHARACTERS: Final = 600
 
 
 class ClusterError(Exception):
@@ -81,7 +82,10 @@ class Cluster:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        wait_until(self._is_whole, READY_SECONDS, f"the cluster is ready; see {self._log_path}")
+        try:
+            wait_until(self._is_whole, READY_SECONDS, "every node healthy for every process")
+        except ClusterError as error:
+            raise ClusterError(f"{error} It said: {self._log_end()}") from None
         self.ready_seconds = time.monotonic() - began
 
     def stop(self) -> None:
@@ -132,8 +136,12 @@ class Cluster:
     def _is_whole(self) -> bool:
         assert self._process is not None  # noqa: S101  It has been started.
         if self._process.poll() is not None:
-            raise ClusterError(f"The cluster ended by itself; see {self._log_path}.")
+            raise ClusterError("The cluster ended by itself.")
         return all(map(self._sees_all_nodes, [self.master_port, *self.node_ports]))
+
+    def _log_end(self) -> str:
+        """Return the last it said: the folder with its log goes when the work has failed."""
+        return " ".join(self._log_path.read_text(errors="replace")[-LOG_CHARACTERS:].split())
 
     def _sees_all_nodes(self, port: int) -> bool:
         headers = {"Accept": "application/json"}

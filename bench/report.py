@@ -99,4 +99,9 @@ def _named(values: Mapping[str, float]) -> str:
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     every = [head, ["---"] * len(head), *lines]
-    return "".join("| " + " | ".join(line) + " |\n" for line in every)
+    return "".join("| " + " | ".join(map(_escaped, line)) + " |\n" for line in every)
+
+
+def _escaped(cell: str) -> str:
+    """Keep what a failed work said within its cell."""
+    return " ".join(cell.replace("|", "\\|").split())
