@@ -36,9 +36,7 @@ def test_a_row_shows_the_limit_that_counts() -> None:
 
 
 def test_a_work_that_failed_says_why() -> None:
-    assert "| put-small | failed: 3 refused |" in report.table(
-        [row("put-small", failure="3 refused")]
-    )
+    assert "| put | failed: a \\| b |" in report.table([row("put", failure="a |\nb")])
 
 
 def test_the_smallest_limit_counts_and_a_ratio_is_the_median_of_the_rounds_own() -> None:
