@@ -6,14 +6,17 @@ read and hashed before anything is believed of them.
 
 import sqlite3
 import threading
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
-from node_app.database import NodeDatabase
+from node_app.database import NodeDatabase, Statement
 from node_app.errors import StoreFailed, StoreFull
 
 REMEMBERED_SIZES: Final = 16_384
 COLUMNS: Final = "hash, sha256, size, name, content_type, stored_at, encoding, stored_size"
+_row: Final = attrgetter(*COLUMNS.split(", "))
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,12 @@ class BlobIndex:
         self._counting = threading.Lock()
         self._sizes: dict[str, int] = {}
 
-    def put(self, record: BlobRecord) -> None:
-        """Keep the record of a blob that has none; returns once it is on disk."""
+    def put(self, records: Sequence[BlobRecord]) -> None:
+        """Keep the records of blobs that have none, all or nothing; returns once on disk."""
         sql = f"INSERT INTO blob ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-        self._wait(sql, astuple(record))
-        self._counted(1, record.size, record.saved)
+        self._wait([(sql, _row(record)) for record in records])
+        for record in records:
+            self._counted(1, record.size, record.saved)
 
     def get(self, blob_hash: str) -> BlobRecord | None:
         sql = f"SELECT {COLUMNS} FROM blob WHERE hash = ?"  # noqa: S608
@@ -86,7 +90,7 @@ class BlobIndex:
     def set_stored(self, record: BlobRecord, *, encoding: str, stored_size: int) -> None:
         """Note how a known blob stands on disk; returns once that is on disk."""
         sql = "UPDATE blob SET encoding = ?, stored_size = ? WHERE hash = ?"
-        self._wait(sql, (encoding, stored_size, record.hash))
+        self._wait([(sql, (encoding, stored_size, record.hash))])
         self._counted(0, 0, record.size - stored_size - record.saved)
 
     def size(self, blob_hash: str) -> int | None:
@@ -103,7 +107,7 @@ class BlobIndex:
 
     def remove(self, record: BlobRecord) -> None:
         """Forget a blob; returns once that is on disk."""
-        self._wait("DELETE FROM blob WHERE hash = ?", (record.hash,))
+        self._wait([("DELETE FROM blob WHERE hash = ?", (record.hash,))])
         self._counted(-1, -record.size, -record.saved)
 
     def totals(self) -> Totals:
@@ -115,9 +119,9 @@ class BlobIndex:
             now = self._totals
             self._totals = Totals(now.count + count, now.size + size, now.saved + saved)
 
-    def _wait(self, sql: str, parameters: tuple[object, ...]) -> None:
+    def _wait(self, statements: Sequence[Statement]) -> None:
         try:
-            self._database.write(sql, parameters).result()
+            self._database.write_all(statements).result()
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 raise StoreFull("The disk is full; free some space and try again.") from error

@@ -8,7 +8,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +58,7 @@ CREATE INDEX IF NOT EXISTS blob_to_compress ON blob (stored_at) WHERE stored_siz
 """
 
 Statement = tuple[str, Sequence[Any]]
+_Write = tuple[Sequence[Statement], Future[None]]
 
 
 class NodeDatabase:
@@ -67,7 +68,7 @@ class NodeDatabase:
     """
 
     def __init__(self, path: Path) -> None:
-        self._writes: queue.SimpleQueue[tuple[Statement, Future[None]] | None] = queue.SimpleQueue()
+        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._writer = self._connect(path)
         self._upgrade()
         self._reader = self._connect(path)
@@ -77,8 +78,12 @@ class NodeDatabase:
 
     def write(self, sql: str, parameters: Sequence[Any]) -> Future[None]:
         """Queue one statement; the future is done once the row is on disk."""
+        return self.write_all([(sql, parameters)])
+
+    def write_all(self, statements: Sequence[Statement]) -> Future[None]:
+        """Queue several; the future is done once all of it is on disk."""
         future: Future[None] = Future()
-        self._writes.put(((sql, parameters), future))
+        self._writes.put((statements, future))
         return future
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -125,11 +130,12 @@ class NodeDatabase:
             if closing:
                 return
 
-    def _commit(self, group: Iterable[tuple[Statement, Future[None]]]) -> None:
+    def _commit(self, group: Sequence[_Write]) -> None:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            for (sql, parameters), _ in group:
-                self._writer.execute(sql, parameters)
+            for statements, _ in group:
+                for sql, parameters in statements:
+                    self._writer.execute(sql, parameters)
             self._writer.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  All have waiters, and the thread must go on.
             if self._writer.in_transaction:

@@ -4,7 +4,7 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -19,7 +19,7 @@ from mini_dropbox.env import PREFIX, ConfigurationError, Env
 from node_app import s3_reader
 from node_app.blobindex import BlobIndex
 from node_app.blobstore import LOCK_STRIPES, BlobReader, BlobStore, Space
-from node_app.blobwriter import BlobWriter
+from node_app.commits import Commit
 from node_app.disk import NO_ROOM
 from node_app.errors import BlobNotFound, NodeError, StoreFailed, StoreFull
 
@@ -89,8 +89,10 @@ class DjangoBlobStore(BlobStore):
             seeking = self._seeking[int(blob_hash[:2], 16)]
             return _ServiceReader(_FileReader(file, seeking), key)
 
-    def _place(self, writer: BlobWriter, blob_hash: str) -> None:
-        self._save(writer, self.key(blob_hash))
+    def _place_all(self, group: Sequence[Commit]) -> None:
+        for commit in group:
+            with commit.attempt():
+                self._save(commit.writer, self.key(commit.digests.md5))
 
     def _settle(self, blob_hash: str) -> None:
         """Do nothing: what the back end has shown it keeps."""

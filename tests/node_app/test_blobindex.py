@@ -26,7 +26,7 @@ def record(number: int, size: int = 10) -> BlobRecord:
 def test_a_record_is_read_back_as_it_was(database: NodeDatabase) -> None:
     index = BlobIndex(database)
 
-    index.put(record(1, size=2**40))
+    index.put([record(1, size=2**40)])
 
     assert index.get(record(1).hash) == record(1, size=2**40)
     assert index.get(record(2).hash) is None
@@ -36,9 +36,9 @@ def test_the_totals_follow_what_is_put_and_removed(database: NodeDatabase) -> No
     index = BlobIndex(database)
     assert index.totals() == Totals(0, 0)
 
-    index.put(record(1, size=5))
-    index.put(record(2, size=0))
-    index.put(record(3, size=7))
+    index.put([record(1, size=5)])
+    index.put([record(2, size=0)])
+    index.put([record(3, size=7)])
     index.remove(record(1, size=5))
 
     assert index.totals() == BlobIndex(database).totals() == Totals(2, 7)
@@ -82,10 +82,10 @@ def test_what_is_saved_follows_what_is_compressed_and_removed(database: NodeData
 
 def test_a_record_that_cannot_be_written_is_not_counted(database: NodeDatabase) -> None:
     index = BlobIndex(database)
-    index.put(record(1))
+    index.put([record(1)])
 
     with pytest.raises(StoreFailed) as caught:
-        index.put(record(1))
+        index.put([record(1)])
 
     assert isinstance(caught.value.__cause__, sqlite3.IntegrityError)
     assert index.totals() == Totals(1, 10)
@@ -97,4 +97,4 @@ def test_a_full_disk_is_told_apart_from_a_failed_one(database: NodeDatabase) -> 
     database._writer.execute(f"PRAGMA max_page_count={pages}").fetchall()
 
     with pytest.raises(StoreFull):
-        index.put(replace(record(1), name="n" * 100_000))
+        index.put([replace(record(1), name="n" * 100_000)])

@@ -4,8 +4,7 @@ import errno
 import os
 import resource
 import stat
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -36,9 +35,9 @@ class DiskTrace:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.events: list[tuple[str, int | str]] = []
         self._failing = lambda _: False
-        self._fsync, self._replace = os.fsync, Path.replace
+        self._fsync, self._replace = os.fsync, os.replace
         monkeypatch.setattr(os, "fsync", self._record_fsync)
-        monkeypatch.setattr(Path, "replace", _method(self._record_replace))
+        monkeypatch.setattr(os, "replace", self._record_replace)
 
     def fail_on(self, failing: Any) -> None:
         """Let fsync fail with EIO where `failing` says so of a file's status."""
@@ -54,19 +53,9 @@ class DiskTrace:
         self._fsync(descriptor)
         self.events.append(("fsync", status.st_ino))
 
-    def _record_replace(self, source: Path, target: Path) -> Path:
-        moved = self._replace(source, target)
+    def _record_replace(self, source: Path | str, target: Path | str) -> None:
+        self._replace(source, target)
         self.events.append(("rename", str(target)))
-        return moved
-
-
-def _method(function: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
-    """Return a function that a class takes for a method."""
-
-    def method(self: Path, target: Path) -> Path:
-        return function(self, target)
-
-    return method
 
 
 @pytest.fixture
@@ -216,17 +205,18 @@ def test_when_a_new_folder_cannot_be_made_durable_the_next_upload_does_not_rely_
 def test_when_the_disk_is_full_nothing_is_kept(
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
-    make_temporary = tempfile.mkstemp
+    really_open = os.open
 
-    def make_full(**options: Any) -> tuple[int, str]:
-        descriptor, name = make_temporary(**options)
-        full = os.open("/dev/full", os.O_RDWR)
-        os.dup2(full, descriptor)
-        os.close(full)
-        return descriptor, name
+    def open_full(path: str, flags: int, *mode: int) -> int:
+        descriptor = really_open(path, flags, *mode)
+        if flags & os.O_CREAT:
+            full = really_open("/dev/full", os.O_RDWR)
+            os.dup2(full, descriptor)
+            os.close(full)
+        return descriptor
 
     with monkeypatch.context() as patched:
-        patched.setattr(tempfile, "mkstemp", make_full)
+        patched.setattr(os, "open", open_full)
         with pytest.raises(StoreFull):
             backend.put(content)
         with pytest.raises(StoreFull):
@@ -314,16 +304,16 @@ def test_a_small_upload_can_be_read_back_while_a_store_moves_it_to_disk(
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    chmod = Path.chmod
+    chmod = os.fchmod
     with backend.store.writer() as writer:
         writer.write(SMALL)
 
-        def read_and_chmod(path: Path, mode: int) -> None:
+        def read_and_chmod(descriptor: int, mode: int) -> None:
             # The temporary file exists by now, and is empty.
             seen.append(writer.read_at(0, len(SMALL)))
-            chmod(path, mode)
+            chmod(descriptor, mode)
 
-        monkeypatch.setattr(Path, "chmod", read_and_chmod)
+        monkeypatch.setattr(os, "fchmod", read_and_chmod)
         backend.store.commit(writer, name="name", content_type="")
 
     assert SMALL in seen

@@ -1,0 +1,82 @@
+"""What a store is asked to keep, and how far it has got with each."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from node_app.blobindex import BlobRecord
+from node_app.blobwriter import BlobWriter, Digests
+from node_app.compression import may_gain
+from node_app.disk import storage_errors
+from node_app.errors import NodeError
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A received content, and what its record shall say of it."""
+
+    writer: BlobWriter
+    name: str
+    content_type: str
+
+
+class Commit:
+    """One content on its way into a store. What fails for it fails for no other."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self._incoming = incoming
+        self.writer = incoming.writer
+        self.digests: Digests = incoming.writer.digests()
+        self.found = False
+        self.has_record = False
+        self.error: NodeError | None = None
+
+    @property
+    def is_new(self) -> bool:
+        return self.error is None and not self.found
+
+    @property
+    def needs_record(self) -> bool:
+        return self.error is None and not self.has_record
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Keep what goes wrong as this commit's own outcome."""
+        try:
+            with storage_errors():
+                yield
+        except NodeError as error:
+            self.error = error
+
+    def outcome(self) -> bool | NodeError:
+        """Return whether the content was there before, or what kept it from being stored."""
+        return self.error or self.found
+
+    def record(self) -> BlobRecord:
+        digests, content_type = self.digests, self._incoming.content_type
+        return BlobRecord(
+            hash=digests.md5,
+            sha256=digests.sha256,
+            size=digests.size,
+            name=self._incoming.name,
+            content_type=content_type,
+            stored_at=time.time(),
+            # What cannot gain by compression is never tried.
+            stored_size=None if may_gain(digests.size, content_type) else digests.size,
+        )
+
+
+def going_on(commits: Sequence[Commit]) -> list[Commit]:
+    """Return those that nothing has kept from being stored so far."""
+    return [commit for commit in commits if commit.error is None]
+
+
+def without_repetition(commits: Sequence[Commit]) -> list[list[Commit]]:
+    """Split into groups, in order, none of which has the same address twice."""
+    groups: list[dict[str, Commit]] = [{}]
+    for commit in commits:
+        if commit.digests.md5 in groups[-1]:
+            groups.append({})
+        groups[-1][commit.digests.md5] = commit
+    return [list(group.values()) for group in groups]
