@@ -13,6 +13,7 @@ BLOB_HASH_PATTERN: Final = re.compile(r"[0-9a-f]{32}")
 SHA256_PATTERN: Final = re.compile(r"[0-9a-f]{64}")
 
 MAX_NAME_CHARACTERS: Final = 255
+_SLASH: Final = re.compile(r"[/\\]")
 MAX_SIZE: Final = 2**63 - 1
 
 HEARTBEAT_PATH: Final = "/internal/heartbeat"
@@ -35,13 +36,17 @@ def clean_file_name(value: str) -> str:
     A name has 1 to 255 characters, none of them a control character or a lone surrogate, and
     is not `.` or `..`. Both kinds of slash separate parts, as browsers on Windows send paths.
     """
-    name = unicodedata.normalize("NFC", re.split(r"[/\\]", value)[-1]).strip()
+    # What is ASCII and printable has one form and no control characters; most names are.
+    is_plain = value.isascii() and value.isprintable()
+    name = _SLASH.split(value)[-1].strip()
+    if not is_plain:
+        name = unicodedata.normalize("NFC", name).strip()
     if not name or name in {".", ".."}:
         raise WireError("The name is empty; send a file name of 1 to 255 characters.")
     if len(name) > MAX_NAME_CHARACTERS:
         raise WireError("The name is too long; send a file name of at most 255 characters.")
     # Cc are control characters, Cs lone surrogates, which no UTF-8 can carry.
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+    if not is_plain and any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
         raise WireError("The name has control characters; send a file name without them.")
     return name
 

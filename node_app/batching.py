@@ -29,8 +29,8 @@ class Batcher(Generic[Item, Outcome]):
         self._waiting: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def submit(self, item: Item) -> Outcome:
-        """Return the item's outcome. A caller that is cancelled does not stop what has begun."""
+    def submit(self, item: Item) -> asyncio.Future[Outcome]:
+        """Return the item's outcome to come. Cancelling it does not stop what has begun."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._free:
@@ -39,7 +39,7 @@ class Batcher(Generic[Item, Outcome]):
             task = asyncio.create_task(self._deliver())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await future
+        return future
 
     async def _deliver(self) -> None:
         try:

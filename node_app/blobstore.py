@@ -22,7 +22,7 @@ from typing import Final, Protocol
 from mini_dropbox.durability import fsync_folder
 from node_app.blobindex import BlobIndex, BlobRecord, Totals
 from node_app.blobwriter import BlobWriter, Digests
-from node_app.commits import Commit, Incoming, going_on, without_repetition
+from node_app.commits import Commit, Incoming, Outcome, going_on, without_repetition
 from node_app.compression import DAMAGED, ENCODING, CompressedReader
 from node_app.disk import make_folder_durable, make_folders, positioned_read, storage_errors
 from node_app.errors import BlobDamaged, BlobNotFound, HashCollision, NodeError, StoreFull
@@ -84,11 +84,11 @@ class BlobStore(ABC):
         nothing under the blob's name.
         """
         (outcome,) = self.commit_all([Incoming(writer, name, content_type)])
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, NodeError):
             raise outcome
         return outcome
 
-    def commit_all(self, incoming: Sequence[Incoming]) -> list[bool | Exception]:
+    def commit_all(self, incoming: Sequence[Incoming]) -> list[Outcome]:
         """Do what `commit` does for many at once, which costs far fewer waits for the disk.
 
         Returns for each what `commit` would have returned or raised.
@@ -363,10 +363,10 @@ class LocalBlobStore(BlobStore):
 
     def _rename(self, writer: BlobWriter, target: Path) -> None:
         try:
-            writer.rename(str(target))
+            writer.rename(target)
         except FileNotFoundError:
             self._settled.difference_update(make_folders(target.parent))
-            writer.rename(str(target))
+            writer.rename(target)
 
     def _settle_name(self, target: Path, just_settled: set[Path]) -> None:
         """Make a new name durable, or take it back."""

@@ -49,7 +49,7 @@ class BlobWriter:
         self._sha256 = hashlib.sha256()
         self._memory = bytearray()
         self._file: FileIO | None = None
-        self._path: str | None = None
+        self.path: Path | None = None
         self.size = 0
 
     def __enter__(self) -> Self:
@@ -79,7 +79,7 @@ class BlobWriter:
             if given_up:
                 self._discard()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append `data`; StoreFull or StoreFailed when the temporary file cannot take it."""
         with self.in_use(), storage_errors():
             self._md5.update(data)
@@ -126,13 +126,13 @@ class BlobWriter:
             if os.fstat(descriptor).st_size != self.size:
                 raise StoreFailed("The temporary file does not hold what was written.")
 
-    def rename(self, target: str) -> None:
+    def rename(self, target: Path) -> None:
         """Give the temporary file its final name; what was written can still be read back."""
         if os.name == "nt" and self._file is not None:  # Windows renames no open file.
             self._file.close()
             self._file = None
-        os.replace(cast("str", self._path), target)  # noqa: PTH105  a hot path, no Path to make
-        self._path = None
+        cast("Path", self.path).replace(target)
+        self.path = None
         if self._file is None:
             self._file = FileIO(target)
 
@@ -149,9 +149,9 @@ class BlobWriter:
         if self._file is not None:
             self._file.close()
             self._file = None
-        if self._path is not None:
-            Path(self._path).unlink(missing_ok=True)
-            self._path = None
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+            self.path = None
 
     @property
     def _output(self) -> FileIO:
@@ -159,9 +159,9 @@ class BlobWriter:
 
     def _spill(self) -> None:
         # No other process writes to this folder, so that a number is enough of a name.
-        path = f"{self._folder}/upload-{next(_numbers)}"
+        path = self._folder / f"upload-{next(_numbers)}"
         descriptor = os.open(path, CREATE_FLAGS, FILE_MODE)
-        self._path = path
+        self.path = path
         # Unbuffered: the caller's chunks are large, and a reader sees every byte at once.
         self._file = FileIO(descriptor, "w+")
         if hasattr(os, "fchmod"):
@@ -169,7 +169,7 @@ class BlobWriter:
             os.fchmod(descriptor, FILE_MODE)
         self._append(self._memory)
 
-    def _append(self, data: bytes | bytearray) -> None:
+    def _append(self, data: bytes | bytearray | memoryview) -> None:
         remaining = memoryview(data)
         while remaining:
             # An unbuffered write may take a part only, for example of the last free block.

@@ -11,6 +11,9 @@ from node_app.compression import may_gain
 from node_app.disk import storage_errors
 from node_app.errors import NodeError
 
+# Whether the content was there before, or what kept it from being stored.
+Outcome = bool | NodeError
+
 
 @dataclass(frozen=True)
 class Incoming:
@@ -49,8 +52,7 @@ class Commit:
         except NodeError as error:
             self.error = error
 
-    def outcome(self) -> bool | NodeError:
-        """Return whether the content was there before, or what kept it from being stored."""
+    def outcome(self) -> Outcome:
         return self.error or self.found
 
     def record(self) -> BlobRecord:

@@ -1,19 +1,21 @@
 """A node's only way to talk HTTP to its peers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
 
 from mini_dropbox.signing import EMPTY_BODY_SHA256, Signer
 from mini_dropbox.wire import PEER_BLOBS_PATH, NodeEntry
-from node_app import http_client
+from node_app import http_client, replica_batch
 from node_app.blobwriter import Digests
 from node_app.errors import HashCollision, PeerError
+from node_app.replica_batch import ReplicaHead
 
 # A peer that says nothing for this long has stopped: uploads and reads then go elsewhere,
 # and all of it has to end within five seconds.
@@ -73,6 +75,27 @@ class PeerClient:
             raise PeerError(f"PUT {url}: {response.status} {answer.get('message', '')}")
         return bool(answer.get("deduplicated"))
 
+    async def put_all(
+        self, peer: NodeEntry, replicas: Sequence[tuple[ReplicaHead, bytes]]
+    ) -> list[bool | Exception]:
+        """Store many small replicas; return for each what `put` would have returned or raised."""
+        url = f"{peer.url}{PEER_BLOBS_PATH}"
+        message = replica_batch.encode(replicas)
+        signed = hashlib.sha256(message).hexdigest()
+        headers = http_client.signed_headers(self._signer, "POST", url, signed)
+        limit = http_client.time_limit(PUSH_QUIET_SECONDS)
+        try:
+            async with self._session.post(
+                url, data=message, headers=headers, timeout=limit, allow_redirects=False
+            ) as response:
+                answer = await http_client.read_json(response)
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            raise PeerError(f"POST {url}: {error or type(error).__name__}") from error
+        results = answer.get("results", [])
+        if response.status != 200 or len(results) != len(replicas):
+            raise PeerError(f"POST {url}: {response.status} {answer.get('message', '')}")
+        return [_outcome(f"POST {url}", result) for result in results]
+
     async def delete(self, peer: NodeEntry, digests: Digests) -> None:
         """Take back a replica that was stored for an upload that failed."""
         url = self._url(peer, digests.md5, sha256=digests.sha256)
@@ -106,6 +129,16 @@ class PeerClient:
         """Return a blob's address on a peer; the query is covered by the signature."""
         url = f"{peer.url}{PEER_BLOBS_PATH}{blob_hash}"
         return f"{url}?{urlencode(query)}" if query else url
+
+
+def _outcome(request: str, result: Mapping[str, Any]) -> bool | Exception:
+    """Return what the peer says of one replica of many."""
+    if result.get("success"):
+        return bool(result.get("deduplicated"))
+    message = str(result.get("message", ""))
+    if result.get("code") == HashCollision.code:
+        return HashCollision(message)
+    return PeerError(f"{request}: {message}")
 
 
 async def _watched(body: AsyncIterator[bytes], quiet: asyncio.Timeout) -> AsyncIterator[bytes]:

@@ -2,14 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from mini_dropbox.wire import NodeEntry
+from node_app.batching import Batcher
 from node_app.blobstore import CHUNK_BYTES, BlobStore
-from node_app.blobwriter import MEMORY_BYTES, BlobWriter, Digests
+from node_app.blobwriter import BlobWriter, Digests
 from node_app.blocking import RunBlocking
 from node_app.cluster_view import ClusterView
+from node_app.commits import Incoming, Outcome
 from node_app.errors import (
     BelowQuorum,
     HashCollision,
@@ -20,6 +24,7 @@ from node_app.errors import (
     Unavailable,
 )
 from node_app.peer_client import PeerClient
+from node_app.replica_batch import SMALL_BYTES, ReplicaHead
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +52,8 @@ class Replicator:
         self._peers = peers
         self._cluster = cluster
         self._run = run
+        self._own_lane: Batcher[Incoming, bool] = Batcher(self._commit_all)
+        self._peer_lanes: dict[tuple[str, str], Batcher[Incoming, bool]] = {}
         # What keeps this node from storing, if anything does; every heartbeat finds out.
         self.own_failure: NodeError | None = None
 
@@ -104,22 +111,59 @@ class Replicator:
             except (PeerError, NodeError) as error:
                 logger.warning("A refused copy of %s stays behind: %s", digests.md5, error)
 
-    async def _store_on(
+    def _store_on(
         self, node: NodeEntry, writer: BlobWriter, digests: Digests, name: str, content_type: str
-    ) -> bool:
-        if node.node_id == self._cluster.node_id:
-            return bool(
-                await self._run(self._store.commit, writer, name=name, content_type=content_type)
+    ) -> Awaitable[bool]:
+        incoming = Incoming(writer, name, content_type)
+        is_own = node.node_id == self._cluster.node_id
+        if digests.size <= SMALL_BYTES:
+            return self._lane(node, is_own=is_own).submit(incoming)
+        return self._commit(incoming) if is_own else self._stream(node, incoming, digests)
+
+    def _lane(self, node: NodeEntry, *, is_own: bool) -> Batcher[Incoming, bool]:
+        """Return where small replicas for this node gather."""
+        if is_own:
+            return self._own_lane
+        key = (node.node_id, node.url)
+        if key not in self._peer_lanes:
+            self._peer_lanes[key] = Batcher(partial(self._push_all, node))
+        return self._peer_lanes[key]
+
+    async def _commit_all(self, incoming: Sequence[Incoming]) -> Sequence[Outcome]:
+        outcomes: Sequence[Outcome] = await self._run(self._store.commit_all, incoming)
+        return outcomes
+
+    async def _commit(self, incoming: Incoming) -> bool:
+        (outcome,) = await self._commit_all([incoming])
+        if isinstance(outcome, NodeError):
+            raise outcome
+        return outcome
+
+    async def _push_all(
+        self, node: NodeEntry, incoming: Sequence[Incoming]
+    ) -> Sequence[bool | Exception]:
+        replicas = []
+        for entry in incoming:
+            digests = entry.writer.digests()
+            head = ReplicaHead(digests.md5, digests.size, entry.name, entry.content_type)
+            replicas.append((head, entry.writer.read_at(0, digests.size)))
+        with self._suspicion(node):
+            return await self._peers.put_all(node, replicas)
+
+    async def _stream(self, node: NodeEntry, incoming: Incoming, digests: Digests) -> bool:
+        body = self._chunks(incoming.writer)
+        with self._suspicion(node):
+            return await self._peers.put(
+                node, digests, body, name=incoming.name, content_type=incoming.content_type
             )
-        body: bytes | AsyncIterator[bytes]
-        if digests.size <= MEMORY_BYTES:
-            body = writer.read_at(0, digests.size)
-        else:
-            body = self._chunks(writer)
+
+    @contextmanager
+    def _suspicion(self, node: NodeEntry) -> Iterator[None]:
+        """Pass over a peer for a while after it has failed."""
         try:
-            return await self._peers.put(node, digests, body, name=name, content_type=content_type)
+            yield
         except PeerError as error:
-            logger.warning("A replica goes elsewhere: %s", error)
+            logger.warning("Replicas go elsewhere: %s", error)
             self._cluster.suspect(node.node_id)
             raise
 

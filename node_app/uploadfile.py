@@ -60,7 +60,7 @@ class UploadFile(BlobWriter):
                 raise StoreFailed("The upload's file has lost its end; begin anew.")
             self._cut(offset)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append all of `data` or nothing of it; StoreFull or StoreFailed when it has no room."""
         with self.in_use(), storage_errors():
             if self._has_gap:

@@ -76,6 +76,9 @@ class DataPlane:
 
     async def _peer(self, request: Request) -> None:
         blob_hash = request.path.removeprefix(PEER_BLOBS_PATH)
+        if not blob_hash and request.method == "POST":
+            await peers.put_replicas(request, self._node)
+            return
         handler = PEER_METHODS.get(request.method)
         if handler is None:
             raise MethodNotAllowed(PEER_METHODS)

@@ -1,12 +1,29 @@
-"""`/internal/blobs/<md5>`: how peers store, read and take back replicas. Signed."""
+"""`/internal/blobs/<md5>`: how peers store, read and take back replicas. Signed.
+
+`/internal/blobs/` takes many small ones at once.
+"""
+
+import hashlib
+from contextlib import ExitStack
+from typing import Any
 
 from mini_dropbox.signing import EMPTY_BODY_SHA256, SignatureError
 from mini_dropbox.wire import SHA256_PATTERN, WireError, clean_file_name
+from node_app.commits import Incoming, Outcome
 from node_app.dataplane.form import PipedWriter, media_type
-from node_app.dataplane.http import Request, check_complete
+from node_app.dataplane.http import Request, check_complete, error_body
 from node_app.dataplane.retrieve import serve_own
-from node_app.errors import BadHash, BadName, DigestMismatch, LengthRequired, NotSigned
+from node_app.errors import (
+    BadHash,
+    BadName,
+    DigestMismatch,
+    LengthRequired,
+    NodeError,
+    NotSigned,
+    TooLarge,
+)
 from node_app.node import Node
+from node_app.replica_batch import MAX_MESSAGE_BYTES, decode
 
 
 async def put_replica(request: Request, node: Node, blob_hash: str) -> None:
@@ -36,6 +53,51 @@ async def put_replica(request: Request, node: Node, blob_hash: str) -> None:
             node.store.commit, writer, name=name, content_type=content_type
         )
     await request.respond_json(200, {"success": True, "deduplicated": deduplicated})
+
+
+async def put_replicas(request: Request, node: Node) -> None:
+    """Store many small replicas of a peer; each has its own outcome."""
+    sha256 = _signed_body(request, node)
+    message = await _body(request, MAX_MESSAGE_BYTES)
+    outcomes = await node.run(_store, node, message, sha256)
+    await request.respond_json(200, {"success": True, "results": [_result(o) for o in outcomes]})
+
+
+def _store(node: Node, message: bytes, sha256: str) -> list[Outcome]:
+    """Check a message and keep its replicas. Blocks."""
+    if hashlib.sha256(message).hexdigest() != sha256:
+        raise NotSigned("The body is not the one that was signed.")
+    replicas = decode(message)
+    with ExitStack() as writers:
+        incoming = []
+        for head, content in replicas:
+            writer = writers.enter_context(node.store.writer())
+            writer.write(content)
+            if writer.digests().md5 != head.hash:
+                raise DigestMismatch("A replica's bytes do not have its MD5.")
+            content_type = media_type(head.name, head.content_type)
+            incoming.append(Incoming(writer, head.name, content_type))
+        return node.store.commit_all(incoming)
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, NodeError):
+        return error_body(outcome)
+    return {"success": True, "deduplicated": outcome}
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """Return a whole body that has to fit into memory."""
+    announced = request.content_length()
+    if announced is None:
+        raise LengthRequired("Say how long the replicas are: send Content-Length.")
+    if announced > limit:
+        raise TooLarge(f"Send at most {limit} bytes of replicas at once.")
+    body = bytearray()
+    while chunk := await request.chunk():
+        body += chunk
+    check_complete(len(body), announced)
+    return bytes(body)
 
 
 async def get_replica(request: Request, node: Node, blob_hash: str) -> None:

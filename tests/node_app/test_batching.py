@@ -40,9 +40,9 @@ async def test_one_alone_goes_at_once() -> None:
 async def test_what_comes_while_one_is_under_way_goes_together() -> None:
     sender = Sender()
     batcher = Batcher(sender)
-    first = asyncio.create_task(batcher.submit(0))
+    first = batcher.submit(0)
     await turns()
-    others = [asyncio.create_task(batcher.submit(item)) for item in (2, 4, 6)]
+    others = [batcher.submit(item) for item in (2, 4, 6)]
     await turns()
     assert sender.batches == [[0]]
     sender.gate.set()
@@ -66,7 +66,7 @@ async def test_several_may_be_under_way() -> None:
     batcher = Batcher(sender, in_flight=2)
     tasks = []
     for item in (0, 2, 4):
-        tasks.append(asyncio.create_task(batcher.submit(item)))
+        tasks.append(batcher.submit(item))
         await turns()
     assert sender.batches == [[0], [2]]
     sender.gate.set()
@@ -100,9 +100,9 @@ async def test_a_failed_batch_fails_for_all_and_the_next_goes_on() -> None:
 async def test_who_is_cancelled_while_it_waits_is_left_out() -> None:
     sender = Sender()
     batcher = Batcher(sender)
-    first = asyncio.create_task(batcher.submit(0))
+    first = batcher.submit(0)
     await turns()
-    second, third = (asyncio.create_task(batcher.submit(item)) for item in (2, 4))
+    second, third = (batcher.submit(item) for item in (2, 4))
     await turns()
     second.cancel()
     await turns()
@@ -117,7 +117,7 @@ async def test_who_is_cancelled_while_it_waits_is_left_out() -> None:
 async def test_who_is_cancelled_under_way_disturbs_nobody() -> None:
     sender = Sender()
     batcher = Batcher(sender)
-    tasks = [asyncio.create_task(batcher.submit(item)) for item in (2, 4)]
+    tasks = [batcher.submit(item) for item in (2, 4)]
     await turns()
     tasks[0].cancel()
     await turns()

@@ -1,7 +1,7 @@
 """Where an upload's copies go when nodes fail, refuse or are missing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from node_app.errors import (
     StoreFailed,
     StoreFull,
 )
+from node_app.replica_batch import ReplicaHead
 from node_app.replication import Replicas, Replicator
 from tests.support.blob_backends import LocalBackend, md5, sha256
 from tests.support.md5_collision import colliding_pair
@@ -57,6 +58,19 @@ class FakePeers:
         if there != content:
             raise HashCollision("Another content with this MD5 is stored already.")
         return there is not content
+
+    async def put_all(
+        self, peer: NodeEntry, replicas: Sequence[tuple[ReplicaHead, bytes]]
+    ) -> list[bool | Exception]:
+        outcomes: list[bool | Exception] = []
+        for head, content in replicas:
+            digests = Digests(head.hash, sha256(content), head.size)
+            try:
+                said = {"name": head.name, "content_type": head.content_type}
+                outcomes.append(await self.put(peer, digests, content, **said))
+            except HashCollision as error:
+                outcomes.append(error)
+        return outcomes
 
     async def delete(self, peer: NodeEntry, digests: Digests) -> None:
         if peer.node_id in self.failures:
