@@ -60,6 +60,9 @@ class StoredUpload:
     registered: bool
     deduplicated: bool
 
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
 
 class Node:
     """Everything that one node process is made of. `start` and `stop` belong to the server."""

@@ -7,7 +7,7 @@ replica its hash, size, name and media type; and the replicas' bytes, one after 
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from mini_dropbox.wire import WireError, clean_file_name, is_blob_hash
@@ -34,7 +34,7 @@ class ReplicaHead:
 
 def encode(replicas: Sequence[tuple[ReplicaHead, bytes]]) -> bytes:
     """Return the message that carries these replicas."""
-    head = json.dumps([asdict(head) for head, _ in replicas]).encode()
+    head = json.dumps([vars(head) for head, _ in replicas]).encode()
     return b"".join([_LENGTH.pack(len(head)), head, *(content for _, content in replicas)])
 
 
@@ -65,5 +65,6 @@ def _head(fields: Any) -> ReplicaHead:
     head = ReplicaHead(**fields)
     if not is_blob_hash(head.hash) or type(head.size) is not int or head.size < 0:
         raise BadForm("A replica is named by its MD5, and has a size.")
-    clean_name = clean_file_name(head.name)
-    return ReplicaHead(head.hash, head.size, clean_name, str(head.content_type))
+    if not isinstance(head.name, str) or not isinstance(head.content_type, str):
+        raise BadForm("A replica's name and media type are texts.")
+    return ReplicaHead(head.hash, head.size, clean_file_name(head.name), head.content_type)

@@ -24,7 +24,7 @@ class PrefixDigests:
         self.sha256 = hashlib.sha256()
         self.size = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         self.md5.update(data)
         self.sha256.update(data)
         self.size += len(data)

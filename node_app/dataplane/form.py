@@ -3,7 +3,6 @@
 import asyncio
 import mimetypes
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any, Final
 
 from multipart import (
@@ -11,6 +10,7 @@ from multipart import (
     MultipartSegment,
     ParserLimitReached,
     PushMultipartParser,
+    parse_options_header,
 )
 
 from mini_dropbox.wire import WireError, clean_file_name
@@ -154,12 +154,11 @@ class _FormReader:
 
 
 def _boundary(request: Request) -> str:
-    message = Message()
-    message["content-type"] = request.header(b"content-type") or ""
-    boundary = message.get_param("boundary")
-    if message.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
+    media, options = parse_options_header(request.header(b"content-type") or "")
+    boundary = str(options.get("boundary", ""))
+    if media != "multipart/form-data" or not boundary:
         raise MissingFile(f"Send multipart/form-data with the file in the field {FIELD!r}.")
-    if not 0 < len(boundary) <= 200 or not boundary.isascii():
+    if len(boundary) > 200 or not boundary.isascii():
         raise BadForm("The form's boundary is not usable; let your HTTP client choose it.")
     return boundary
 

@@ -1,6 +1,5 @@
 """`PUT /blobs/<md5>`: the plain way to send a file of any size whose MD5 is known."""
 
-from dataclasses import asdict
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -28,7 +27,7 @@ async def put_blob(request: Request, node: Node) -> None:
     node.replicator.check_quorum()
     with node.upload_in_flight():
         stored = await _receive_and_store(request, node, blob_hash, name)
-    answer = {"success": True, "message": "File Upload Successful", **asdict(stored)}
+    answer = {"success": True, "message": "File Upload Successful", **stored.to_json()}
     await request.respond_json(200, answer)
 
 

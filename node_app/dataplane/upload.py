@@ -1,7 +1,5 @@
 """`POST /upload`: from the client's bytes to replicas, a row and an answer."""
 
-from dataclasses import asdict
-
 from node_app.dataplane.form import PipedWriter, read_form
 from node_app.dataplane.http import Request
 from node_app.node import Node, StoredUpload
@@ -12,7 +10,7 @@ async def upload(request: Request, node: Node) -> None:
     node.replicator.check_quorum()
     with node.upload_in_flight():
         stored = await _receive_and_store(request, node)
-    answer = {"success": True, "message": "File Upload Successful", **asdict(stored)}
+    answer = {"success": True, "message": "File Upload Successful", **stored.to_json()}
     await request.respond_json(200, answer)
 
 

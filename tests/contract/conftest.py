@@ -8,7 +8,7 @@ import pytest
 from django.core.files.storage import FileSystemStorage, InMemoryStorage
 from storages.backends.s3 import S3Storage
 
-from node_app import blobstore, compressor, s3_reader
+from node_app import commits, compressor, s3_reader
 from tests.support.blob_backends import (
     Backend,
     CompressedBackend,
@@ -36,7 +36,7 @@ def s3_storage(s3_server: S3Server) -> S3Storage:
 @pytest.fixture
 def everything_gains(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every content be compressed, also one that grows by it; there is no empty frame."""
-    for module in (blobstore, compressor):
+    for module in (commits, compressor):
         monkeypatch.setattr(module, "may_gain", lambda size, _: size > 0)
     monkeypatch.setattr(compressor, "sample_shrinks", lambda _: True)
     monkeypatch.setattr(compressor, "is_worth_while", lambda *_: True)

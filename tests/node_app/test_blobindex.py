@@ -51,8 +51,8 @@ def test_only_blobs_that_nobody_has_tried_are_to_be_tried_the_oldest_first(
     ages = {1: 30.0, 2: 10.0, 3: 20.0, 4: 40.0}
     records = {number: replace(record(number), stored_at=at) for number, at in ages.items()}
     for each in records.values():
-        index.put(each)
-    index.put(replace(record(5), stored_at=1.0, stored_size=10))
+        index.put([each])
+    index.put([replace(record(5), stored_at=1.0, stored_size=10)])
 
     assert index.untried(before=30.0, limit=10) == [records[2], records[3], records[1]]
     assert index.untried(before=30.0, limit=1) == [records[2]]
@@ -67,7 +67,7 @@ def test_only_blobs_that_nobody_has_tried_are_to_be_tried_the_oldest_first(
 def test_what_is_saved_follows_what_is_compressed_and_removed(database: NodeDatabase) -> None:
     index = BlobIndex(database)
     for number in (1, 2):
-        index.put(record(number, size=100))
+        index.put([record(number, size=100)])
         index.set_stored(record(number, size=100), encoding="zstd", stored_size=30)
     assert index.totals() == BlobIndex(database).totals() == Totals(2, 200, 140)
     assert index.totals().stored_size == 60

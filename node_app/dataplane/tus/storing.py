@@ -1,7 +1,5 @@
 """Makes a blob of an upload that has come in whole."""
 
-from dataclasses import asdict
-
 from node_app.dataplane.form import media_type
 from node_app.node import Node
 from node_app.uploads import Upload
@@ -15,5 +13,5 @@ async def store(node: Node, upload: Upload) -> Upload:
             name = upload.name or file.digests().md5
             content_type = media_type(name, upload.content_type)
             stored = await node.store_upload(file, name=name, content_type=content_type)
-        finished: Upload = await node.run(node.uploads.finish, upload, asdict(stored))
+        finished: Upload = await node.run(node.uploads.finish, upload, stored.to_json())
         return finished
