@@ -11,12 +11,11 @@ import logging
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
 from django.db import connection, connections, transaction
 from django.db.backends.utils import CursorWrapper
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Sum
 
 from master_app.models import Blob, File, Replica
 
@@ -93,6 +92,8 @@ _INDEX_NEW_NAMES: Final = (
 _ALL_INDEXED: Final = """SELECT names_until >= coalesce((SELECT max(id) FROM master_app_file), 0)
     FROM master_app_totals"""
 
+_seen: set[str] = set()
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -116,15 +117,12 @@ def totals() -> Totals:
 
 def count_anew() -> Totals:
     """Return the totals, counted from the rows themselves: seconds, where there are millions."""
-    verified = Q(verified=True)
-    blobs = Blob.objects.aggregate(
-        all=Count("*"), verified=Count("*", filter=verified), size=Sum("size", filter=verified)
-    )
+    verified = Blob.objects.filter(verified=True).aggregate(blobs=Count("pk"), size=Sum("size"))
     return Totals(
         files=File.objects.count(),
-        blobs=blobs["all"],
-        verified_blobs=blobs["verified"],
-        verified_bytes=blobs["size"] or 0,
+        blobs=Blob.objects.count(),
+        verified_blobs=verified["blobs"],
+        verified_bytes=verified["size"] or 0,
         replicas=Replica.objects.count(),
     )
 
@@ -146,9 +144,11 @@ def names_are_indexed() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-@cache
 def _has_table(name: str) -> bool:
-    return connection.vendor == "sqlite" and name in connection.introspection.table_names()
+    # What is there stays there; what is not may be made by the next `migrate`.
+    if name not in _seen and connection.vendor == "sqlite":
+        _seen.update({TOTALS, NAMES}.intersection(connection.introspection.table_names()))
+    return name in _seen
 
 
 def ensure(*, using: str, **_: Any) -> None:
@@ -163,7 +163,7 @@ def ensure(*, using: str, **_: Any) -> None:
             wanted = {**_TOTALS_OBJECTS, **_NAMES_OBJECTS}
         if _found(cursor) != wanted:
             _remake(cursor, wanted)
-    _has_table.cache_clear()
+    _seen.clear()
 
 
 def _knows_trigrams(cursor: CursorWrapper) -> bool:

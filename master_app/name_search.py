@@ -2,8 +2,9 @@
 
 import unicodedata
 from collections.abc import Sequence
+from typing import Final
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import BigIntegerField, F, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
 from master_app import derived
@@ -11,14 +12,15 @@ from master_app.models import Blob, File
 from mini_dropbox.wire import MAX_NAME_CHARACTERS, RECORD_HASH_PATTERN
 
 # Shorter texts are in no index; most of them are in so many names that a page fills soon.
-TRIGRAM_CHARACTERS = 3
+TRIGRAM_CHARACTERS: Final = 3
+NEWEST_FOUND: Final = F("found_key").desc()
 
 
 def files_named(files: QuerySet[File], texts: Sequence[str]) -> QuerySet[File]:
     """Return the files whose name contains every text, in either case; annotated `found_key`.
 
-    Order by `-found_key`, which is the newest first as they were registered: the index has no
-    other order, and any other would have to gather all that is found before the first row.
+    Order by NEWEST_FOUND, the newest first as they were registered: that is the index's own order,
+    and for any other all that is found would have to be gathered before the first row is known.
     """
     texts = [unicodedata.normalize("NFC", text) for text in texts]
     if any(len(text) > MAX_NAME_CHARACTERS or "\0" in text for text in texts):
@@ -32,7 +34,7 @@ def files_named(files: QuerySet[File], texts: Sequence[str]) -> QuerySet[File]:
     names, table = derived.NAMES, File._meta.db_table
     where = [f"{names}.rowid = {table}.id", f"{names} MATCH %s"]
     files = files.extra(tables=[names], where=where, params=[_query(indexed)])  # noqa: S610
-    return files.annotate(found_key=RawSQL(f"{names}.rowid", ()))  # noqa: S611
+    return files.annotate(found_key=RawSQL(f"{names}.rowid", (), BigIntegerField()))  # noqa: S611
 
 
 def files_found(files: QuerySet[File], texts: Sequence[str]) -> QuerySet[File]:

@@ -3,11 +3,25 @@
 What counts are replicas in reach: whether a node that is down still has its own nobody knows.
 """
 
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Count, Q
+from django.utils import timezone
 
-from master_app.models import Blob, Replica
+from master_app import derived
+from master_app.models import Node, Replica
+
+# A count of all replicas is shown again for so many times as long as it took,
+REST_PER_WORK: Final = 50
+# unless it took so little that each page may have its own.
+QUICK_SECONDS: Final = 0.25
 
 
 class ReplicaHealth(models.TextChoices):
@@ -47,8 +61,12 @@ def in_health(health: ReplicaHealth, *, verified: str) -> Q:
 
 
 def count_by_health() -> dict[ReplicaHealth, int]:
-    """Return how many blobs have which health, the best first."""
+    """Return how many blobs have which health, the best first: a look at every replica.
+
+    What is registered meanwhile may be missing.
+    """
     wanted = settings.ENV.replication_factor
+    totals = derived.totals()
     replicas = (
         Replica.objects.in_reach()
         .order_by()
@@ -56,10 +74,52 @@ def count_by_health() -> dict[ReplicaHealth, int]:
         .annotate(n=Count("pk"))
         .aggregate(some=Count("n"), full=Count("n", filter=Q(n__gte=wanted)))
     )
-    blobs = Blob.objects.aggregate(all=Count("pk"), verified=Count("pk", filter=Q(verified=True)))
     return {
         ReplicaHealth.FULL: replicas["full"],
         ReplicaHealth.DEGRADED: replicas["some"] - replicas["full"],
-        ReplicaHealth.LOST: blobs["verified"] - replicas["some"],
-        ReplicaHealth.UNVERIFIED: blobs["all"] - blobs["verified"],
+        ReplicaHealth.LOST: max(0, totals.verified_blobs - replicas["some"]),
+        ReplicaHealth.UNVERIFIED: totals.blobs - totals.verified_blobs,
     }
+
+
+@dataclass(frozen=True)
+class HealthCount:
+    """How many blobs had which health at `counted_at`, with these nodes in reach."""
+
+    blobs: Mapping[ReplicaHealth, int]
+    counted_at: datetime
+    seconds_taken: float
+    reach: frozenset[int]
+
+    def is_good_for(self, reach: frozenset[int]) -> bool:
+        """Tell whether it may be shown again: never when counting anew takes no time."""
+        if self.seconds_taken < QUICK_SECONDS or self.reach != reach:
+            return False
+        age = timezone.now() - self.counted_at
+        return age < timedelta(seconds=self.seconds_taken * REST_PER_WORK)
+
+
+class HealthCounter:
+    """Counts at most one part in REST_PER_WORK of the time, and tells how old its count is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: HealthCount | None = None
+
+    def count(self) -> HealthCount:
+        """Return the last count while it is good, or a new one; others wait for who counts."""
+        with self._lock:
+            reach = frozenset(Node.objects.in_reach().values_list("pk", flat=True))
+            if self._last is None or not self._last.is_good_for(reach):
+                self._last = self._count_now(reach)
+            return self._last
+
+    def _count_now(self, reach: frozenset[int]) -> HealthCount:
+        began = time.perf_counter()
+        now = timezone.now()
+        blobs = count_by_health()
+        return HealthCount(blobs, now, time.perf_counter() - began, reach)
+
+
+# Of this process.
+HEALTH_COUNTER: Final = HealthCounter()

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
+from master_app import derived
 from master_app.errors import UnknownHash
 from master_app.models import Blob, File, Node, NodeState, Replica
+from master_app.name_search import NEWEST_FOUND, files_named
 from master_app.prepared import PreparedQuery
 
 LIST_PAGE_ROWS = 1000
@@ -95,12 +97,10 @@ def _holders(files: QuerySet[File]) -> Mapping[int, list[str]]:
 
 def latest_files(*, limit: int, name_contains: str = "") -> list[File]:
     """Return the newest files with blob and replicas at hand, or those whose name has a text."""
-    files = File.objects.filter(name__icontains=name_contains) if name_contains else File.objects
-    return list(
-        files.select_related("blob")
-        .prefetch_related("blob__replicas__node")
-        .order_by("-created_at", "-id")[:limit]
-    )
+    files = File.objects.select_related("blob").prefetch_related("blob__replicas__node")
+    if name_contains:
+        return list(files_named(files, [name_contains]).order_by(NEWEST_FOUND)[:limit])
+    return list(files.order_by("-created_at", "-id")[:limit])
 
 
 def blob_named_by(*, blob_hash: str, names: Q) -> Blob | None:
@@ -184,14 +184,14 @@ class ClusterSummary:
 def cluster_summary() -> ClusterSummary:
     """Return the nodes and what the cluster holds."""
     nodes = list(Node.objects.all())
-    blobs = Blob.objects.filter(verified=True).aggregate(count=Count("*"), total=Sum("size"))
+    totals = derived.totals()
     return ClusterSummary(
         nodes=nodes,
         healthy=sum(node.state is NodeState.HEALTHY for node in nodes),
-        file_count=File.objects.count(),
-        blob_count=blobs["count"],
-        replica_count=Replica.objects.count(),
-        logical_bytes=blobs["total"] or 0,
+        file_count=totals.files,
+        blob_count=totals.verified_blobs,
+        replica_count=totals.replicas,
+        logical_bytes=totals.verified_bytes,
         replication_factor=settings.ENV.replication_factor,
     )
 

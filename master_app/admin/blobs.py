@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from master_app import selectors
+from master_app import derived, selectors
 from master_app.admin import filters
 from master_app.admin.base import SystemOwnedAdmin
 from master_app.models import Blob
@@ -33,6 +33,9 @@ class BlobAdmin(SystemOwnedAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Blob]:
         return selectors.blobs_with_counts().prefetch_related("replicas__node")
+
+    def row_count(self) -> int:
+        return derived.totals().blobs
 
     def render_change_form(self, request: HttpRequest, context: Any, **options: Any) -> Any:
         blob: Blob = context["original"]

@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.http import HttpRequest
 
 from master_app import selectors
-from master_app.replica_health import ReplicaHealth, count_by_health
+from master_app.replica_health import HEALTH_COUNTER, HealthCount, ReplicaHealth
 from master_app.templatetags.admin_display import HEALTH_TONES
 
 LATEST_FILES: Final = 8
@@ -24,17 +24,19 @@ class HealthShare:
 
 def context(_request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add what the page shows; named in `settings.UNFOLD`."""
+    health = HEALTH_COUNTER.count()
     return {
         **context,
         "title": "Dashboard",
         "summary": selectors.cluster_summary(),
-        "health_shares": _health_shares(),
+        "health_shares": _health_shares(health),
+        "health_counted_at": health.counted_at,
         "latest_files": selectors.latest_files(limit=LATEST_FILES),
     }
 
 
-def _health_shares() -> list[HealthShare]:
-    counts = count_by_health()
+def _health_shares(health: HealthCount) -> list[HealthShare]:
+    counts = health.blobs
     total = sum(counts.values()) or 1
     return [
         HealthShare(health, HEALTH_TONES[health], count, round(100 * count / total, 3))

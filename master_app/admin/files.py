@@ -3,16 +3,29 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ORDER_VAR
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import smart_split, unescape_string_literal
+from unfold.views import ChangeList
 
-from master_app import selectors
+from master_app import derived, selectors
 from master_app.admin import filters
-from master_app.admin.base import SystemOwnedAdmin
+from master_app.admin.base import NewestFirstChangeList, SystemOwnedAdmin
 from master_app.models import File
+from master_app.name_search import NEWEST_FOUND, files_found
 from master_app.templatetags import admin_display as display
+
+
+class FileChangeList(NewestFirstChangeList):
+    """The files, of which a search shows those first that were registered last."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[File]) -> list[Any]:
+        if self.query and ORDER_VAR not in self.params:
+            return [NEWEST_FOUND]
+        return list(super().get_ordering(request, queryset))
 
 
 @admin.register(File)
@@ -44,6 +57,18 @@ class FileAdmin(SystemOwnedAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[File]:
         return selectors.files_with_counts().prefetch_related("blob__replicas__node")
+
+    def row_count(self) -> int:
+        return derived.totals().files
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return FileChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[File], search_term: str
+    ) -> tuple[QuerySet[File], bool]:
+        """Return the files that fit each word of a search, and that none of them comes twice."""
+        return files_found(queryset, _words(search_term)), False
 
     def render_change_form(self, request: HttpRequest, context: Any, **options: Any) -> Any:
         file: File = context["original"]
@@ -86,3 +111,12 @@ class FileAdmin(SystemOwnedAdmin):
     @admin.display(description="")
     def download(self, file: File) -> SafeString:
         return display.download_link(file)
+
+
+def _words(search: str) -> list[str]:
+    """Split what somebody has typed at its spaces, except for those in quotation marks."""
+    words = []
+    for word in smart_split(search):
+        is_quoted = word[0] in "\"'" and word[0] == word[-1]
+        words.append(unescape_string_literal(word) if is_quoted else word)
+    return [word for word in words if word]

@@ -5,6 +5,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from master_app import derived
 from master_app.admin import filters
 from master_app.admin.base import SystemOwnedAdmin
 from master_app.models import Replica
@@ -23,6 +24,9 @@ class ReplicaAdmin(SystemOwnedAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Replica]:
         return Replica.objects.select_related("blob", "node")
+
+    def row_count(self) -> int:
+        return derived.totals().replicas
 
     @admin.display(description="Blob")
     def digest(self, replica: Replica) -> SafeString:

@@ -1,12 +1,13 @@
 """`/api/v1/`: files, blobs and nodes to list, filter and search, page by page."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import django_filters
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.dateparse import parse_datetime
 from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
@@ -16,6 +17,7 @@ from rest_framework.filters import SearchFilter
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.serializers import ModelSerializer
+from rest_framework.views import APIView
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from master_app import selectors
@@ -25,7 +27,11 @@ from master_app.api.serializers import (
     FileSerializer,
     NodeSerializer,
 )
-from master_app.models import Blob, File, Node, NodeState
+from master_app.models import Blob, File, Node, NodeState, Replica
+from master_app.name_search import files_found
+
+# Up to the largest key that there can be, by its digits.
+POSITION_IN_SEARCH = re.compile(r"[0-9]{1,18}")
 
 V = TypeVar("V", bound=ReadOnlyModelViewSet[Any])
 
@@ -74,6 +80,23 @@ class NewestFirst(CursorPagination):
             raise NotFound(self.invalid_cursor_message)
 
 
+class FilesNewestFirst(NewestFirst):
+    """Files by the moment they were uploaded, and those that a search finds as registered."""
+
+    def get_ordering(
+        self, request: Request, queryset: QuerySet[File], view: APIView
+    ) -> tuple[str, ...]:
+        self._is_search = "found_key" in queryset.query.annotations
+        return ("-found_key",) if self._is_search else self.ordering
+
+    def _check_position(self, position: str) -> None:
+        """Hold that a position in a search is a file's number; in other lists it is a moment."""
+        if not self._is_search:
+            super()._check_position(position)
+        elif not POSITION_IN_SEARCH.fullmatch(position):
+            raise NotFound(self.invalid_cursor_message)
+
+
 class NodesByFirstSeen(NewestFirst):
     """The same for nodes, which are joined rather than created."""
 
@@ -97,11 +120,34 @@ class MomentFilter(django_filters.IsoDateTimeFilter):
     field_class = MomentField
 
 
+class NodeFilterField(django_filters.CharFilter):
+    """Keeps what a node has; looked up row by row, so that a page stops early.
+
+    `field_name` is the path from the query's model to the blob.
+    """
+
+    def filter(self, qs: QuerySet[Any], value: str) -> QuerySet[Any]:
+        if not value:
+            return qs
+        # The node is looked up first, so that a row's look-up is one step in an index.
+        key = Node.objects.filter(node_id=value).values_list("pk", flat=True).first()
+        on_node = Replica.objects.filter(blob=OuterRef(self.field_name), node=key)
+        return qs.filter(Exists(on_node)) if key else qs.none()
+
+
+class FileSearch(SearchFilter):
+    """Searches names and whole hashes by their indexes."""
+
+    def filter_queryset(self, request: Request, queryset: Any, view: APIView) -> Any:
+        words = self.get_search_terms(request)
+        return files_found(queryset, words) if words else queryset
+
+
 class FileFilter(django_filters.FilterSet):
     """What files can be filtered by."""
 
     hash = django_filters.CharFilter(field_name="blob__hash")
-    node = django_filters.CharFilter(field_name="blob__replicas__node__node_id")
+    node = NodeFilterField(field_name="blob")
     verified = django_filters.BooleanFilter(field_name="blob__verified")
     min_size = django_filters.NumberFilter(field_name="blob__size", lookup_expr="gte")
     max_size = django_filters.NumberFilter(field_name="blob__size", lookup_expr="lte")
@@ -116,7 +162,7 @@ class FileFilter(django_filters.FilterSet):
 class BlobFilter(django_filters.FilterSet):
     """What blobs can be filtered by."""
 
-    node = django_filters.CharFilter(field_name="replicas__node__node_id")
+    node = NodeFilterField(field_name="pk")
     min_size = django_filters.NumberFilter(field_name="size", lookup_expr="gte")
     max_size = django_filters.NumberFilter(field_name="size", lookup_expr="lte")
 
@@ -138,12 +184,15 @@ class NodeFilter(django_filters.FilterSet):
 @extend_schema(tags=["Browse"])
 @documented(FileSerializer)
 class FileViewSet(ReadOnlyModelViewSet[File]):
-    """Registered files, newest first; `search` looks in names and finds whole hashes."""
+    """Registered files, newest first; `search` looks in names and finds whole hashes.
+
+    What a search finds comes in the order in which it was registered, the last first.
+    """
 
     queryset = File.objects.select_related("blob").prefetch_related("blob__replicas__node")
     serializer_class = FileSerializer
-    pagination_class = NewestFirst
-    filter_backends = (DjangoFilterBackend, SearchFilter)
+    pagination_class = FilesNewestFirst
+    filter_backends = (DjangoFilterBackend, FileSearch)
     filterset_class = FileFilter
     search_fields = ("name", "=blob__hash")
 

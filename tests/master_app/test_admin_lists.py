@@ -9,6 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from master_app.admin import base
 from master_app.models import Blob, File, Node
 from master_app.services import file_register
 from tests.support.records import GIB, add_file, add_node
@@ -273,15 +274,34 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(admin_client: Client,
     assert few <= 10
 
 
-def test_no_list_counts_rows_over_a_join_or_counts_twice(
+def test_no_list_counts_more_rows_than_it_has_pages_for(
     admin_client: Client, cluster: None
 ) -> None:
     for path in LISTS:
-        with CaptureQueriesContext(connection) as captured:
-            admin_client.get(path)
-        counts = [query["sql"] for query in captured if query["sql"].startswith("SELECT COUNT(*)")]
-        assert len(counts) == 1
-        assert "JOIN" not in counts[0]
+        for query in ({}, {"q": "x"}):
+            with CaptureQueriesContext(connection) as captured:
+                admin_client.get(path, query)
+            counts = [entry["sql"] for entry in captured if entry["sql"].startswith("SELECT COUNT")]
+            assert all("LIMIT" in sql for sql in counts), counts
+            assert len(counts) <= 1
+
+
+def test_a_list_says_how_many_rows_there_are_and_how_many_of_them_have_a_page(
+    admin_client: Client, cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "5 files" in foot(admin_client)
+    monkeypatch.setattr(base, "MAX_PAGED_ROWS", 3)
+    monkeypatch.setattr(base, "MAX_FOUND_ROWS", 1)
+    assert "5 files, of which these pages show the first 3." in foot(admin_client)
+    assert "More than 3 nodes" not in foot(admin_client, NODES)
+    assert "More than 1 results" in foot(admin_client, health="degraded")
+    assert "1 result." in foot(admin_client, health="full")
+
+
+def foot(client: Client, path: str = FILES, **query: str) -> str:
+    """Return the text below a list."""
+    html = client.get(path, query).content.decode().rpartition('<div class="py-4">')[2]
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
 
 @pytest.mark.parametrize("model", [File, Blob])

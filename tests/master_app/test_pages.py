@@ -196,9 +196,9 @@ def test_the_number_of_queries_does_not_grow_with_nodes_and_files(
         add_node(node_id)
     for number in range(12):
         add_file(f"{number}.png", replicas=("8001", "8003"), content_type="image/png")
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(5):
         client.get("/")
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(2):
         client.get("/fragments/cluster")
     with django_assert_num_queries(3):
         client.get("/fragments/files")
