@@ -26,14 +26,24 @@ class BenchError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """One run of the product. CPU is milliseconds of an operation, memory MiB of a process."""
+class Reading:
+    """One run of anything: a rate, and who used how many milliseconds of CPU for an operation."""
 
     value: float
+    cpu_ms: Mapping[str, float]
+
+    def scaled(self, scale: float) -> "Reading":
+        """Return the same with the rate in another unit."""
+        return Reading(value=self.value * scale, cpu_ms=self.cpu_ms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Reading):
+    """One run of servers and a client; `peak_mib` is the largest process of each role."""
+
     operations: int
     p50_ms: float
     p99_ms: float
-    cpu_ms: Mapping[str, float]
     peak_mib: Mapping[str, float]
 
 
@@ -42,7 +52,7 @@ class Limit:
     """What the machine could do, in the unit of the work it stands beside."""
 
     name: str
-    measure: Callable[[], float]
+    measure: Callable[[], Reading]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +92,7 @@ class Row:
     p50_ms: float | None = None
     p99_ms: float | None = None
     cpu_ms: Mapping[str, float] = field(default_factory=dict)
+    limit_cpu_ms: Mapping[str, float] = field(default_factory=dict)
     peak_mib: Mapping[str, float] = field(default_factory=dict)
     beside: Mapping[str, float] = field(default_factory=dict)
     series: str = ""
@@ -119,12 +130,12 @@ def observe(run: Callable[[], Load], roles: Roles, *, scale: float = 1.0) -> Mea
 def measure(work: Work, rounds: int) -> Row:
     """Run the work and its limits in turns, and return their medians."""
     own: list[Measurement] = []
-    others: dict[str, list[float]] = {limit.name: [] for limit in (*work.limits, *work.beside)}
+    others: dict[str, list[Reading]] = {limit.name: [] for limit in (*work.limits, *work.beside)}
     for number in range(1, rounds + 1):
         own.append(work.measure())
         for limit in (*work.limits, *work.beside):
             others[limit.name].append(limit.measure())
-        said = ", ".join(f"{name} {values[-1]:,.1f}" for name, values in others.items())
+        said = ", ".join(f"{name} {readings[-1].value:,.1f}" for name, readings in others.items())
         tell(f"  {work.name} {number}/{rounds}: {own[-1].value:,.1f} {work.unit}; {said}")
     return _row(work, own, others)
 
@@ -142,12 +153,13 @@ def bounded(work: str, value: float, unit: str, most: float) -> Row:
     )
 
 
-def _row(work: Work, own: Sequence[Measurement], others: Mapping[str, Sequence[float]]) -> Row:
+def _row(work: Work, own: Sequence[Measurement], others: Mapping[str, Sequence[Reading]]) -> Row:
     values = [measurement.value for measurement in own]
-    medians = {name: statistics.median(numbers) for name, numbers in others.items()}
+    rates = {name: [reading.value for reading in readings] for name, readings in others.items()}
+    medians = {name: statistics.median(numbers) for name, numbers in rates.items()}
     limit = min((limit.name for limit in work.limits), key=lambda name: medians[name], default="")
     # Each round's own ratio: what slows the machine for a while then slows both.
-    ratios = [value / other for value, other in zip(values, others.get(limit, ()), strict=False)]
+    ratios = [value / other for value, other in zip(values, rates.get(limit, ()), strict=False)]
     return Row(
         work=work.name,
         value=statistics.median(values),
@@ -158,11 +170,12 @@ def _row(work: Work, own: Sequence[Measurement], others: Mapping[str, Sequence[f
         at_least=work.at_least,
         aim=work.aim,
         spread=(min(values), max(values)),
-        limit_spread=(min(others[limit]), max(others[limit])) if limit else None,
+        limit_spread=(min(rates[limit]), max(rates[limit])) if limit else None,
         ratio_spread=(min(ratios), max(ratios)) if ratios else None,
         p50_ms=statistics.median(measurement.p50_ms for measurement in own),
         p99_ms=statistics.median(measurement.p99_ms for measurement in own),
         cpu_ms=_medians([measurement.cpu_ms for measurement in own]),
+        limit_cpu_ms=_medians([each.cpu_ms for each in others[limit]]) if limit else {},
         peak_mib=_largest([measurement.peak_mib for measurement in own]),
         beside={name: number for name, number in medians.items() if name != limit},
     )

@@ -16,6 +16,7 @@ import psutil
 
 from bench import processes
 from bench.cluster import HOST, free_ports, wait_until
+from bench.harness import Reading
 
 MIB: Final = 2**20
 PIECE: Final = MIB
@@ -78,8 +79,9 @@ class Nginx:
             self._process.terminate()
             self._process.wait()
 
-    def processes(self) -> list[psutil.Process]:
-        return processes.tree(self._process.pid) if self._process else []
+    def roles(self) -> dict[str, list[psutil.Process]]:
+        """Return its processes as `harness.observe` takes them."""
+        return {"nginx": processes.tree(self._process.pid) if self._process else []}
 
     def forget_uploads(self) -> None:
         """Remove what PUT has left."""
@@ -107,7 +109,7 @@ def nginx(folder: Path) -> Iterator[Nginx]:
         server.stop()
 
 
-def disk_writes(folder: Path, *, size: int, writers: int, seconds: float) -> float:
+def disk_writes(folder: Path, *, size: int, writers: int, seconds: float) -> Reading:
     """Return files of `size` bytes a second that can be written and fsynced, `writers` at once."""
     piece = os.urandom(min(PIECE, size))
 
@@ -124,7 +126,7 @@ def disk_writes(folder: Path, *, size: int, writers: int, seconds: float) -> flo
         return _rate(lambda number: write_file(scratch / str(number)), writers, seconds)
 
 
-def disk_commits(folder: Path, *, size: int, writers: int, seconds: float) -> float:
+def disk_commits(folder: Path, *, size: int, writers: int, seconds: float) -> Reading:
     """Return small files a second by create, fsync, rename and fsync of the folder.
 
     They go to 256 folders that exist already, `writers` at once.
@@ -153,7 +155,7 @@ def disk_commits(folder: Path, *, size: int, writers: int, seconds: float) -> fl
         return _rate(commit, writers, seconds)
 
 
-def digests(*, size: int, seconds: float) -> float:
+def digests(*, size: int, seconds: float) -> Reading:
     """Return bodies of `size` bytes a second that one core can hash, MD5 and SHA-256."""
     piece = os.urandom(min(PIECE, size))
 
@@ -166,12 +168,12 @@ def digests(*, size: int, seconds: float) -> float:
     return _rate(hash_body, 1, seconds)
 
 
-def _rate(operation: Callable[[int], None], workers: int, seconds: float) -> float:
+def _rate(operation: Callable[[int], None], workers: int, seconds: float) -> Reading:
     """Return how many operations a second `workers` threads do; each gets a number of its own."""
     numbers = itertools.count()
     failures: list[Exception] = []
     done = [0] * workers
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
 
     def work(worker: int) -> None:
         try:
@@ -188,7 +190,9 @@ def _rate(operation: Callable[[int], None], workers: int, seconds: float) -> flo
         thread.join()
     if failures:
         raise failures[0]
-    return sum(done) / (time.perf_counter() - began)
+    count = sum(done)
+    used = (time.process_time() - cpu_began) * 1000
+    return Reading(value=count / (time.perf_counter() - began), cpu_ms={"limit": used / count})
 
 
 @contextlib.contextmanager

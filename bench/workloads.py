@@ -13,7 +13,7 @@ from typing import Final
 
 from bench import limits, load
 from bench.cluster import Cluster, running, wait_until
-from bench.harness import BenchError, Limit, Work, observe
+from bench.harness import BenchError, Limit, Reading, Work, observe
 from bench.load import Load
 from bench.sender import END_BYTES
 
@@ -127,12 +127,8 @@ def get(
         nginx_paths.write_text("".join(f"/static/{name}\n" for name in names))
         ask = partial(load.get, size=size, connections=connections, seconds=settings.seconds)
 
-        def measure_nginx() -> float:
-            return observe(
-                lambda: ask([nginx.target], nginx_paths),
-                lambda: {"nginx": nginx.processes()},
-                scale=scale,
-            ).value
+        def measure_nginx() -> Reading:
+            return observe(lambda: ask([nginx.target], nginx_paths), nginx.roles, scale=scale)
 
         yield Work(
             name=name,
@@ -188,16 +184,17 @@ def put_by_sender(
         books = Books(cluster, copies=copies)
         send = partial(load.send, body=body, connections=connections, seconds=seconds)
 
-        def measure_nginx() -> float:
-            sent = send([nginx.target], way="plain")
+        def measure_nginx() -> Reading:
+            sent = observe(lambda: send([nginx.target], way="plain"), nginx.roles, scale=scale)
             nginx.forget_uploads()
-            if sent.failed:
-                raise BenchError(f"nginx: {sent.failure}")
-            return sent.rate * scale
+            return sent
 
-        def measure_disk() -> float:
+        def measure_disk() -> Reading:
             writes = limits.disk_writes(folder, size=size, writers=connections, seconds=seconds)
-            return writes * scale
+            return writes.scaled(scale)
+
+        def measure_digests() -> Reading:
+            return limits.digests(size=size, seconds=min(seconds, 1)).scaled(scale)
 
         yield Work(
             name=name,
@@ -207,10 +204,7 @@ def put_by_sender(
             ),
             limits=[
                 Limit(name="disk, fsynced", measure=measure_disk),
-                Limit(
-                    name="MD5 and SHA-256, one core",
-                    measure=lambda: limits.digests(size=size, seconds=min(seconds, 1)) * scale,
-                ),
+                Limit(name="MD5 and SHA-256, one core", measure=measure_digests),
             ],
             beside=[Limit(name="nginx PUT, no fsync", measure=measure_nginx)],
             at_least=at_least,
@@ -245,9 +239,9 @@ def put_forms(
             )
             return books.note(done, cut_off=connections)
 
-        def measure_disk() -> float:
+        def measure_disk() -> Reading:
             commits = limits.disk_commits(folder, size=size, writers=connections, seconds=seconds)
-            return commits / 2
+            return commits.scaled(1 / 2)
 
         yield Work(
             name=name,

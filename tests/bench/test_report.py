@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from bench import plots, report, run
-from bench.harness import BenchError, Limit, Measurement, Row, Work, measure, observe, results
+from bench.harness import (
+    BenchError,
+    Limit,
+    Measurement,
+    Reading,
+    Row,
+    Work,
+    measure,
+    observe,
+    results,
+)
 from bench.load import Load
 from bench.placement import make_nodes
 
@@ -47,8 +57,8 @@ def test_the_smallest_limit_counts_and_a_ratio_is_the_median_of_the_rounds_own()
         unit="MiB/s",
         measure=lambda: measurement(next(values)),
         limits=[
-            Limit(name="core", measure=lambda: next(core)),
-            Limit(name="disk", measure=lambda: next(disk)),
+            Limit(name="core", measure=lambda: Reading(value=next(core), cpu_ms={"limit": 1.0})),
+            Limit(name="disk", measure=lambda: Reading(value=next(disk), cpu_ms={"limit": 2.0})),
         ],
     )
 
@@ -56,6 +66,7 @@ def test_the_smallest_limit_counts_and_a_ratio_is_the_median_of_the_rounds_own()
 
     assert (found.value, found.spread) == (20.0, (10.0, 30.0))
     assert (found.limit_name, found.limit_value, found.ratio) == ("disk", 25.0, 0.75)
+    assert found.limit_cpu_ms == {"limit": 2.0}
     assert (found.beside, found.cpu_ms, found.peak_mib) == (
         {"core": 50.0},
         {"node": 2},
