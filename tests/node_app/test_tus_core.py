@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import psutil
 import pytest
 
 from node_app.errors import BelowQuorum
+from node_app.uploadfile import UploadFile
 from tests.support.blob_backends import md5, sha256
 from tests.support.refusals import refusal
 from tests.support.tus_node import LIMIT, MASTER, Body, TusNode, metadata
@@ -207,6 +209,35 @@ async def test_a_newcomer_ends_the_request_that_still_receives(node: TusNode) ->
     offset = int(newcomer.headers["upload-offset"])
     assert (await node.patch(path, offset, b"abcdefghij"[offset:])).status == 204
     assert node.backend.blobs() == [md5(b"abcdefghij")]
+
+
+async def test_a_newcomer_waits_for_the_piece_that_is_being_written(
+    node: TusNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, gate, write = threading.Event(), threading.Event(), UploadFile.write
+
+    def write_slowly(file: UploadFile, data: bytes) -> None:
+        begun.set()
+        assert gate.wait(10)
+        write(file, data)
+
+    monkeypatch.setattr(UploadFile, "write", write_slowly)
+    path = await node.create(len(CONTENT))
+    body = Body()
+    for offset in range(0, 600_000, 300_000):
+        body.send(CONTENT[offset : offset + 300_000])
+    older = asyncio.create_task(node.patch(path, 0, body))
+    await asyncio.to_thread(begun.wait, 10)
+    newcomer = asyncio.create_task(node.tus("HEAD", path))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    gate.set()
+
+    assert (await newcomer).headers["upload-offset"] == "600000"
+    body.cut()
+    assert (await older).status == 423
+    last = await node.patch(path, 600_000, CONTENT[600_000:])
+    assert last.headers["x-blob-hash"] == md5(CONTENT)
 
 
 async def test_the_newest_of_many_requests_wins(node: TusNode) -> None:

@@ -35,7 +35,8 @@ async def create(request: Request, node: Node) -> None:
         await node.run(node.uploads.remove, upload.id)
         raise
     location = header(b"location", headers.PATH + upload.id)
-    await request.respond(201, b"", [location, *headers.progress(upload)])
+    no_body = header(b"content-length", 0)
+    await request.respond(201, b"", [location, no_body, *headers.progress(upload)])
 
 
 async def _begin(request: Request, node: Node, length: int | None, concat: str) -> Upload:

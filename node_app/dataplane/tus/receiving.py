@@ -20,12 +20,21 @@ CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
 
 
 class UploadPipe(PipedWriter):
-    """Feeds an upload's file off the event loop: every byte of it belongs on a disk."""
+    """Feeds an upload's file off the event loop, and goes on after an interruption."""
 
     async def finish(self) -> None:
-        """Wait until everything is written."""
+        """Wait until everything is written; none of it here, since all goes to a disk."""
         await self._flush()
         await self.settle()
+
+    async def settle(self) -> None:
+        """Wait for the piece that is being written; who is interrupted here can wait again.
+
+        A piece that could not be written fails every time, so that none can follow it.
+        """
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+            self._writing = None
 
 
 async def receive(
