@@ -19,6 +19,7 @@ MAX_SIZE: Final = 2**63 - 1
 HEARTBEAT_PATH: Final = "/internal/heartbeat"
 REGISTRATIONS_PATH: Final = "/internal/registrations"
 PEER_BLOBS_PATH: Final = "/internal/blobs/"
+RECEIPTS_PATH: Final = "/internal/receipts"
 
 
 class WireError(ValueError):

@@ -93,6 +93,13 @@ class BlobNotFound(NodeError):
     code = "unknown_hash"
 
 
+class ReceiptGone(NodeError):
+    """What a peer had sent ahead was not named in time, or before a restart."""
+
+    status = 410
+    code = "receipt_gone"
+
+
 class HashCollision(NodeError):
     """Another content with the same MD5 is stored already."""
 

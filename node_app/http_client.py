@@ -22,7 +22,7 @@ def new_session() -> aiohttp.ClientSession:
     )
 
 
-def time_limit(quiet: float) -> aiohttp.ClientTimeout:
+def time_limit(quiet: float | None) -> aiohttp.ClientTimeout:
     """Return limits on connecting and on each wait for bytes, not on the whole exchange."""
     return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=quiet)
 

@@ -22,11 +22,13 @@ from node_app.blobwriter import BlobWriter
 from node_app.cluster_view import ClusterView
 from node_app.compressor import Compressor
 from node_app.database import NodeDatabase
+from node_app.early_copies import EarlyCopies
 from node_app.errors import HashCollision, MasterError, MasterRefused, NodeError, ShuttingDown
 from node_app.expiry import sweep_loop
 from node_app.master_client import MasterClient
 from node_app.outbox import Outbox
 from node_app.peer_client import PeerClient
+from node_app.receipts import Receipts
 from node_app.registrar import Registrar
 from node_app.replication import Replicas, Replicator
 from node_app.turns import Turns
@@ -91,6 +93,7 @@ class Node:
         self.turns = Turns()
         self._session = http_client.new_session()
         self.peers = PeerClient(self._session, self.signer)
+        self.receipts = Receipts()
         self.master = MasterClient(self._session, self.signer, self.settings.master_urls)
         self._registrar = Registrar(self.master, self.outbox, self.run)
         self.replicator = Replicator(self.store, self.peers, self.cluster, self.run)
@@ -111,6 +114,7 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._registrar.stop()
+        self.receipts.close()
         await self._session.close()
         if self._compressor:
             await self.run(self._compressor.stop)
@@ -136,11 +140,16 @@ class Node:
             self._in_flight.discard(task)
 
     async def store_upload(
-        self, writer: BlobWriter, *, name: str, content_type: str
+        self, writer: BlobWriter, *, name: str, content_type: str, early: EarlyCopies | None = None
     ) -> StoredUpload:
-        """Replicate and register a received upload; bytes first, then the row."""
+        """Replicate and register a received upload; bytes first, then the row.
+
+        `early` is what peers have received of it meanwhile.
+        """
         digests = writer.digests()
-        replicas = await self.replicator.replicate(writer, name=name, content_type=content_type)
+        replicas = await self.replicator.replicate(
+            writer, name=name, content_type=content_type, early=early
+        )
         registration = Registration(
             hash=digests.md5,
             sha256=digests.sha256,

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import aiohttp
 
 from mini_dropbox.signing import EMPTY_BODY_SHA256, Signer
-from mini_dropbox.wire import PEER_BLOBS_PATH, NodeEntry
+from mini_dropbox.wire import PEER_BLOBS_PATH, RECEIPTS_PATH, NodeEntry
 from node_app import http_client, replica_batch
 from node_app.blobwriter import Digests
 from node_app.errors import HashCollision, PeerError
@@ -21,6 +21,14 @@ from node_app.replica_batch import ReplicaHead
 # and all of it has to end within five seconds.
 PUSH_QUIET_SECONDS: Final = 3.5
 READ_QUIET_SECONDS: Final = 3.5
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a peer gives for a content that it has received and not been told the name of."""
+
+    id: str
+    digests: Digests
 
 
 @dataclass(frozen=True)
@@ -54,13 +62,18 @@ class PeerClient:
             **http_client.signed_headers(self._signer, "PUT", url, digests.sha256),
             "Content-Length": str(digests.size),
         }
+        return await self._put(url, body, headers)
+
+    async def _put(
+        self, url: str, body: bytes | AsyncIterator[bytes], headers: Mapping[str, str]
+    ) -> bool:
         limit = http_client.time_limit(PUSH_QUIET_SECONDS)
         try:
             async with (
                 asyncio.timeout(PUSH_QUIET_SECONDS) as quiet,
                 self._session.put(
                     url,
-                    data=body if isinstance(body, bytes) else _watched(body, quiet),
+                    data=body if isinstance(body, bytes) else _timed(body, quiet),
                     headers=headers,
                     timeout=limit,
                     allow_redirects=False,
@@ -74,6 +87,51 @@ class PeerClient:
         if response.status != 200:
             raise PeerError(f"PUT {url}: {response.status} {answer.get('message', '')}")
         return bool(answer.get("deduplicated"))
+
+    async def send_ahead(self, peer: NodeEntry, body: AsyncIterator[bytes]) -> Receipt:
+        """Send a content whose digests are not known yet; `redeem` makes a replica of it.
+
+        The sender may take as long as it wants between two pieces, the peer may not.
+        """
+        url = f"{peer.url}{RECEIPTS_PATH}"
+        headers = http_client.signed_headers(self._signer, "POST", url, EMPTY_BODY_SHA256)
+        try:
+            async with (
+                asyncio.timeout(None) as quiet,
+                self._session.post(
+                    url,
+                    data=_timed(body, quiet),
+                    headers=headers,
+                    timeout=http_client.time_limit(None),
+                    allow_redirects=False,
+                ) as response,
+            ):
+                answer = await http_client.read_json(response)
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            raise PeerError(f"POST {url}: {error or type(error).__name__}") from error
+        if response.status != 200:
+            raise PeerError(f"POST {url}: {response.status} {answer.get('message', '')}")
+        try:
+            digests = Digests(answer["md5"], answer["sha256"], answer["size"])
+            return Receipt(answer["receipt"], digests)
+        except KeyError as error:
+            raise PeerError(f"POST {url}: this is no receipt") from error
+
+    async def redeem(
+        self, peer: NodeEntry, receipt: Receipt, *, name: str, content_type: str
+    ) -> bool:
+        """Make a replica of what was sent ahead; return whether the peer had it already."""
+        digests = receipt.digests
+        url = self._url(
+            peer,
+            digests.md5,
+            name=name,
+            content_type=content_type,
+            receipt=receipt.id,
+            sha256=digests.sha256,
+        )
+        headers = http_client.signed_headers(self._signer, "PUT", url, EMPTY_BODY_SHA256)
+        return await self._put(url, b"", headers)
 
     async def put_all(
         self, peer: NodeEntry, replicas: Sequence[tuple[ReplicaHead, bytes]]
@@ -141,10 +199,11 @@ def _outcome(request: str, result: Mapping[str, Any]) -> bool | Exception:
     return PeerError(f"{request}: {message}")
 
 
-async def _watched(body: AsyncIterator[bytes], quiet: asyncio.Timeout) -> AsyncIterator[bytes]:
-    """Put the limit off each time the peer has taken a piece; aiohttp limits the answer alone."""
+async def _timed(body: AsyncIterator[bytes], quiet: asyncio.Timeout) -> AsyncIterator[bytes]:
+    """Limit how long the peer takes for a piece, and for its answer, but not the next piece's."""
     clock = asyncio.get_running_loop().time
     async for piece in body:
         quiet.reschedule(clock() + PUSH_QUIET_SECONDS)
         yield piece
+        quiet.reschedule(None)
     quiet.reschedule(clock() + PUSH_QUIET_SECONDS)

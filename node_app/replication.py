@@ -6,14 +6,17 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequenc
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from mini_dropbox.wire import NodeEntry
+from node_app import early_copies
 from node_app.batching import Batcher
-from node_app.blobstore import CHUNK_BYTES, BlobStore
+from node_app.blobstore import BlobStore
 from node_app.blobwriter import BlobWriter, Digests
 from node_app.blocking import RunBlocking
 from node_app.cluster_view import ClusterView
 from node_app.commits import Incoming, Outcome
+from node_app.early_copies import EarlyCopies
 from node_app.errors import (
     BelowQuorum,
     HashCollision,
@@ -23,10 +26,14 @@ from node_app.errors import (
     StoreFull,
     Unavailable,
 )
+from node_app.growth import Growth
 from node_app.peer_client import PeerClient
 from node_app.replica_batch import SMALL_BYTES, ReplicaHead
 
 logger = logging.getLogger(__name__)
+
+# Where all nodes hold every blob, any address tells which nodes these are.
+ANY_HASH: Final = "0" * 32
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,39 @@ class Replicator:
         if there < self._cluster.write_quorum:
             raise self._too_few(there, [])
 
-    async def replicate(self, writer: BlobWriter, *, name: str, content_type: str) -> Replicas:
+    def send_ahead(
+        self,
+        writer: BlobWriter,
+        growth: Growth,
+        announced: int | None,
+        blob_hash: str | None = None,
+    ) -> EarlyCopies:
+        """Let the peers that will hold a large upload receive it while it comes in.
+
+        `announced` is about how many bytes will come. Where each node will hold it, or its hash
+        is known beforehand, so are these peers; otherwise there are none.
+        """
+        homes: list[NodeEntry] = []
+        if announced is None or announced > early_copies.MINIMUM_BYTES:
+            homes = self._homes_beforehand(blob_hash)
+        peers = [node for node in homes if node.node_id != self._cluster.node_id]
+        return EarlyCopies(self._peers, self._run, writer, growth, peers)
+
+    def _homes_beforehand(self, blob_hash: str | None) -> list[NodeEntry]:
+        is_writable, copies = self.own_failure is None, self._cluster.replication_factor
+        if blob_hash is not None:
+            return self._cluster.homes(blob_hash, own_is_writable=is_writable)[:copies]
+        anywhere = self._cluster.homes(ANY_HASH, own_is_writable=is_writable)
+        return anywhere if len(anywhere) <= copies else []
+
+    async def replicate(
+        self,
+        writer: BlobWriter,
+        *,
+        name: str,
+        content_type: str,
+        early: EarlyCopies | None = None,
+    ) -> Replicas:
         """Store the upload on as many nodes as there should be copies, the best placed first.
 
         A node that fails is replaced by the next in line. After a HashCollision the new copies
@@ -71,7 +110,7 @@ class Replicator:
         that are too few (BelowQuorum, Unavailable, StoreFull, StoreFailed) stay without a row:
         another upload of the same content may just have counted on them.
         """
-        digests = writer.digests()
+        digests, incoming = writer.digests(), Incoming(writer, name, content_type)
         homes = self._cluster.homes(digests.md5, own_is_writable=self.own_failure is None)
         stored: dict[NodeEntry, bool] = {}
         failures: list[Exception] = []
@@ -79,7 +118,7 @@ class Replicator:
             missing = self._cluster.replication_factor - len(stored)
             chosen, homes = homes[:missing], homes[missing:]
             outcomes = await asyncio.gather(
-                *(self._store_on(node, writer, digests, name, content_type) for node in chosen),
+                *(self._store_on(node, incoming, digests, early) for node in chosen),
                 return_exceptions=True,
             )
             for node, outcome in zip(chosen, outcomes, strict=True):
@@ -112,13 +151,12 @@ class Replicator:
                 logger.warning("A refused copy of %s stays behind: %s", digests.md5, error)
 
     def _store_on(
-        self, node: NodeEntry, writer: BlobWriter, digests: Digests, name: str, content_type: str
+        self, node: NodeEntry, incoming: Incoming, digests: Digests, early: EarlyCopies | None
     ) -> Awaitable[bool]:
-        incoming = Incoming(writer, name, content_type)
         is_own = node.node_id == self._cluster.node_id
         if digests.size <= SMALL_BYTES:
             return self._lane(node, is_own=is_own).submit(incoming)
-        return self._commit(incoming) if is_own else self._stream(node, incoming, digests)
+        return self._commit(incoming) if is_own else self._push(node, incoming, digests, early)
 
     def _lane(self, node: NodeEntry, *, is_own: bool) -> Batcher[Incoming, bool]:
         """Return where small replicas for this node gather."""
@@ -150,12 +188,18 @@ class Replicator:
         with self._suspicion(node):
             return await self._peers.put_all(node, replicas)
 
-    async def _stream(self, node: NodeEntry, incoming: Incoming, digests: Digests) -> bool:
-        body = self._chunks(incoming.writer)
+    async def _push(
+        self, node: NodeEntry, incoming: Incoming, digests: Digests, early: EarlyCopies | None
+    ) -> bool:
+        receipt = await early.receipt(node) if early is not None else None
+        named = {"name": incoming.name, "content_type": incoming.content_type}
         with self._suspicion(node):
-            return await self._peers.put(
-                node, digests, body, name=incoming.name, content_type=incoming.content_type
-            )
+            if receipt is not None and receipt.digests == digests:
+                try:
+                    return await self._peers.redeem(node, receipt, **named)
+                except PeerError as error:
+                    logger.warning("What was sent ahead has to be sent again: %s", error)
+            return await self._peers.put(node, digests, self._chunks(incoming.writer), **named)
 
     @contextmanager
     def _suspicion(self, node: NodeEntry) -> Iterator[None]:
@@ -168,8 +212,8 @@ class Replicator:
             raise
 
     async def _chunks(self, writer: BlobWriter) -> AsyncIterator[bytes]:
-        for offset in range(0, writer.size, CHUNK_BYTES):
-            yield await self._run(writer.read_at, offset, CHUNK_BYTES)
+        for offset in range(0, writer.size, early_copies.PIECE_BYTES):
+            yield await self._run(writer.read_at, offset, early_copies.PIECE_BYTES)
 
     def _too_few(self, copies: int, failures: list[Exception]) -> NodeError:
         """Return what is wrong: a disk, where that alone keeps the file from being stored."""

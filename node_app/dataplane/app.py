@@ -8,7 +8,7 @@ from typing import Final
 
 from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 from mini_dropbox.env import ConfigurationError
-from mini_dropbox.wire import PEER_BLOBS_PATH, is_blob_hash
+from mini_dropbox.wire import PEER_BLOBS_PATH, RECEIPTS_PATH, is_blob_hash
 from node_app.dataplane import cors, peers, put_blob
 from node_app.dataplane.hosts import Hosts
 from node_app.dataplane.http import (
@@ -37,6 +37,7 @@ PEER_METHODS: Final = {
     "HEAD": peers.get_replica,
     "DELETE": peers.delete_replica,
 }
+RECEIPT_METHODS: Final[Mapping[str, Handler]] = {"POST": peers.take_ahead}
 
 
 class DataPlane:
@@ -56,6 +57,8 @@ class DataPlane:
             await self._answer(Request(scope, receive, send), self._routed)
         elif path.startswith(PEER_BLOBS_PATH):
             await self._answer(Request(scope, receive, send), self._peer)
+        elif path == RECEIPTS_PATH:
+            await self._answer(Request(scope, receive, send), self._receipts)
         else:
             await self._fallback(scope, receive, send)
 
@@ -86,6 +89,12 @@ class DataPlane:
             peers.check_signature(request, self._node)
             raise BadHash("A blob's address is its MD5, 32 lower-case hex digits.")
         await handler(request, self._node, blob_hash)
+
+    async def _receipts(self, request: Request) -> None:
+        handler = RECEIPT_METHODS.get(request.method)
+        if handler is None:
+            raise MethodNotAllowed(RECEIPT_METHODS)
+        await handler(request, self._node)
 
     async def _answer(self, request: Request, handle: Callable[[Request], Awaitable[None]]) -> None:
         """Carry out a request; the one place where errors become statuses."""

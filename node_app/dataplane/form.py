@@ -1,9 +1,8 @@
 """Reads an upload form as it streams in; the file's bytes go to a writer in large pieces."""
 
-import asyncio
 import mimetypes
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from multipart import (
     MultipartError,
@@ -14,10 +13,8 @@ from multipart import (
 )
 
 from mini_dropbox.wire import WireError, clean_file_name
-from node_app.blobstore import CHUNK_BYTES
-from node_app.blobwriter import BlobWriter
-from node_app.blocking import RunBlocking
 from node_app.dataplane.http import Request, check_complete
+from node_app.dataplane.receiving import PipedWriter
 from node_app.errors import BadForm, BadName, LengthRequired, MissingFile, TooLarge
 
 FIELD: Final = "file"
@@ -33,51 +30,6 @@ class FormFile:
 
     name: str
     content_type: str
-
-
-class PipedWriter:
-    """Feeds a blob writer off the event loop: one piece is written while the next comes in.
-
-    The file may have `limit` bytes; one more raises TooLarge.
-    """
-
-    def __init__(self, writer: BlobWriter, run: RunBlocking, limit: int) -> None:
-        self._writer = writer
-        self._run = run
-        self._limit = limit
-        self._piece = bytearray()
-        self._writing: asyncio.Future[Any] | None = None
-        self.size = 0
-
-    async def write(self, data: bytes | bytearray) -> None:
-        self.size += len(data)
-        if self.size > self._limit:
-            raise TooLarge(f"The file is over the limit of {self._limit} bytes.")
-        self._piece += data
-        if len(self._piece) >= CHUNK_BYTES:
-            await self._flush()
-
-    async def finish(self) -> None:
-        """Wait until everything is written; a small blob is hashed here, without a thread."""
-        if self._writing is None and len(self._piece) <= 8 * 1024:
-            self._writer.write(bytes(self._piece))
-            self._piece.clear()
-            return
-        await self._flush()
-        await self.settle()
-
-    async def settle(self) -> None:
-        """Wait for the piece that is being written, so that the writer can be closed."""
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            await asyncio.shield(writing)
-
-    async def _flush(self) -> None:
-        await self.settle()
-        piece, self._piece = bytes(self._piece), bytearray()
-        self._writing = asyncio.ensure_future(self._run(self._writer.write, piece))
-        # A cancelled upload leaves its last piece to itself, whose failure is no news then.
-        self._writing.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 async def read_form(request: Request, output: PipedWriter, limit: int) -> FormFile:

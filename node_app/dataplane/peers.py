@@ -1,6 +1,6 @@
 """`/internal/blobs/<md5>`: how peers store, read and take back replicas. Signed.
 
-`/internal/blobs/` takes many small ones at once.
+`/internal/blobs/` takes many small ones at once, `/internal/receipts` what has no name yet.
 """
 
 import hashlib
@@ -9,9 +9,11 @@ from typing import Any
 
 from mini_dropbox.signing import EMPTY_BODY_SHA256, SignatureError
 from mini_dropbox.wire import SHA256_PATTERN, WireError, clean_file_name
+from node_app.blobwriter import BlobWriter, Digests
 from node_app.commits import Incoming, Outcome
-from node_app.dataplane.form import PipedWriter, media_type
+from node_app.dataplane.form import media_type
 from node_app.dataplane.http import Request, check_complete, error_body
+from node_app.dataplane.receiving import PipedWriter, read_body
 from node_app.dataplane.retrieve import serve_own
 from node_app.errors import (
     BadHash,
@@ -20,6 +22,7 @@ from node_app.errors import (
     LengthRequired,
     NodeError,
     NotSigned,
+    ReceiptGone,
     TooLarge,
 )
 from node_app.node import Node
@@ -31,28 +34,51 @@ async def put_replica(request: Request, node: Node, blob_hash: str) -> None:
     announced = request.content_length()
     if announced is None:
         raise LengthRequired("Say how long the replica is: send Content-Length.")
-    sha256 = _signed_body(request, node)
-    query = request.query()
+    signed, query = _signed_body(request, node), request.query()
     name = _file_name(query.get("name", "unnamed"))
-    with node.upload_in_flight(), node.store.writer() as writer:
-        output = PipedWriter(writer, node.run, announced)
-        try:
-            while chunk := await request.chunk():
-                await output.write(chunk)
-            check_complete(output.size, announced)
-            await output.finish()
-        finally:
-            await output.settle()
-        digests = writer.digests()
-        if digests.sha256 != sha256:
-            raise NotSigned("The body is not the one that was signed.")
-        if digests.md5 != blob_hash:
-            raise DigestMismatch("The replica's bytes do not have this MD5.")
-        content_type = media_type(name, query.get("content_type"))
+    content_type = media_type(name, query.get("content_type"))
+    with node.upload_in_flight(), _writer(node, query.get("receipt")) as writer:
+        if "receipt" not in query:
+            await read_body(request, PipedWriter(writer, node.run, announced))
+        # The query is signed as well.
+        _check(writer.digests(), blob_hash, query.get("sha256", signed))
         deduplicated = await node.run(
             node.store.commit, writer, name=name, content_type=content_type
         )
     await request.respond_json(200, {"success": True, "deduplicated": deduplicated})
+
+
+def _writer(node: Node, receipt: str | None) -> BlobWriter:
+    """Return a new writer, or one with what was sent ahead; ReceiptGone when there is none."""
+    if receipt is None:
+        return node.store.writer()
+    writer = node.receipts.take(receipt)
+    if writer is None:
+        raise ReceiptGone("What was sent ahead is not here any more; send the replica.")
+    return writer
+
+
+def _check(digests: Digests, blob_hash: str, sha256: str) -> None:
+    if digests.sha256 != sha256:
+        raise NotSigned("The body is not the one that was signed.")
+    if digests.md5 != blob_hash:
+        raise DigestMismatch("The replica's bytes do not have this MD5.")
+
+
+async def take_ahead(request: Request, node: Node) -> None:
+    """Receive a content whose digests are not known yet, and give a receipt for it.
+
+    What was received counts for nothing until a signed request names the digests.
+    """
+    check_signature(request, node)
+    with node.upload_in_flight(), ExitStack() as stack:
+        writer = stack.enter_context(node.store.writer())
+        await read_body(request, PipedWriter(writer, node.run, node.settings.max_file_bytes))
+        # The disk need not wait for the peer's next request.
+        await node.run(writer.begin_writeback)
+        stack.pop_all()
+    receipt = {"receipt": node.receipts.give(writer), **vars(writer.digests())}
+    await request.respond_json(200, {"success": True, **receipt})
 
 
 async def put_replicas(request: Request, node: Node) -> None:

@@ -4,8 +4,9 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from mini_dropbox.wire import WireError, clean_file_name, is_blob_hash
-from node_app.dataplane.form import PipedWriter, media_type
-from node_app.dataplane.http import Request, check_complete
+from node_app.dataplane.form import media_type
+from node_app.dataplane.http import Request
+from node_app.dataplane.receiving import PipedWriter, read_body
 from node_app.errors import BadHash, BadName, DigestMismatch, LengthRequired, TooLarge
 from node_app.node import Node, StoredUpload
 
@@ -34,20 +35,17 @@ async def put_blob(request: Request, node: Node) -> None:
 async def _receive_and_store(
     request: Request, node: Node, blob_hash: str, name: str
 ) -> StoredUpload:
-    announced = request.content_length()
     with node.store.writer() as writer:
         output = PipedWriter(writer, node.run, node.settings.max_file_bytes)
-        try:
-            while chunk := await request.chunk():
-                await output.write(chunk)
-            check_complete(output.size, announced)
-            await output.finish()
-        finally:
-            await output.settle()
-        if writer.digests().md5 != blob_hash:
-            raise DigestMismatch("The bytes do not have this MD5; nothing of them is kept.")
-        content_type = media_type(name, request.header(b"content-type"))
-        return await node.store_upload(writer, name=name, content_type=content_type)
+        announced = request.content_length()
+        async with node.replicator.send_ahead(writer, output.growth, announced, blob_hash) as early:
+            await read_body(request, output)
+            if writer.digests().md5 != blob_hash:
+                raise DigestMismatch("The bytes do not have this MD5; nothing of them is kept.")
+            content_type = media_type(name, request.header(b"content-type"))
+            return await node.store_upload(
+                writer, name=name, content_type=content_type, early=early
+            )
 
 
 def _file_name(request: Request, blob_hash: str) -> str:

@@ -1,7 +1,8 @@
 """`POST /upload`: from the client's bytes to replicas, a row and an answer."""
 
-from node_app.dataplane.form import PipedWriter, read_form
+from node_app.dataplane.form import read_form
 from node_app.dataplane.http import Request
+from node_app.dataplane.receiving import PipedWriter
 from node_app.node import Node, StoredUpload
 
 
@@ -18,8 +19,12 @@ async def _receive_and_store(request: Request, node: Node) -> StoredUpload:
     limit = node.settings.max_upload_bytes
     with node.store.writer() as writer:
         output = PipedWriter(writer, node.run, limit)
-        try:
-            file = await read_form(request, output, limit)
-        finally:
-            await output.settle()
-        return await node.store_upload(writer, name=file.name, content_type=file.content_type)
+        announced = request.content_length()
+        async with node.replicator.send_ahead(writer, output.growth, announced) as early:
+            try:
+                file = await read_form(request, output, limit)
+            finally:
+                await output.settle()
+            return await node.store_upload(
+                writer, name=file.name, content_type=file.content_type, early=early
+            )

@@ -15,6 +15,7 @@ from mini_dropbox.wire import PEER_BLOBS_PATH, NodeEntry
 from node_app.blobstore import Digests
 from node_app.http_client import new_session
 from node_app.peer_client import PeerClient
+from node_app.replica_batch import MAX_MESSAGE_BYTES, ReplicaHead, encode
 from tests.support.blob_backends import md5, sha256
 from tests.support.cluster import Cluster, Server
 from tests.support.refusals import error_of, refusal
@@ -166,3 +167,72 @@ def test_the_master_calls_a_registration_invalid_that_it_will_never_take(
     answer = cluster.master.post("/internal/registrations", data=body, headers=headers)
 
     assert (answer.status_code, error_of(answer)["code"]) == (400, "invalid")
+
+
+def head_of(content: bytes, name: str = "name") -> ReplicaHead:
+    return ReplicaHead(md5(content), len(content), name, "text/plain")
+
+
+def post_batch(node: Server, signer: Signer, message: bytes) -> requests.Response:
+    headers = {"Authorization": signer.sign("POST", PEER_BLOBS_PATH, sha256(message))}
+    return node.post(PEER_BLOBS_PATH, data=message, headers=headers)
+
+
+async def test_many_replicas_come_in_one_message(
+    cluster: Cluster, node: Server, signer: Signer
+) -> None:
+    contents = [f"one of many {number}".encode() for number in range(3)]
+    peer = NodeEntry(node.node_id, node.url, "healthy", 1.0, writable=True)
+
+    async with new_session() as session:
+        client = PeerClient(session, signer)
+        replicas = [(head_of(content), content) for content in contents]
+        assert await client.put_all(peer, replicas) == [False] * 3
+        assert await client.put_all(peer, replicas[:1]) == [True]
+
+    assert [stored(cluster, node, md5(content)) for content in contents] == [
+        [("name", "text/plain")]
+    ] * 3
+
+
+def test_a_message_that_is_not_the_signed_one_keeps_nothing(
+    cluster: Cluster, node: Server, signer: Signer
+) -> None:
+    content = b"in a message that was changed"
+    message = encode([(head_of(content), content)])
+    headers = {"Authorization": signer.sign("POST", PEER_BLOBS_PATH, sha256(b"another"))}
+
+    answer = node.post(PEER_BLOBS_PATH, data=message, headers=headers)
+
+    assert refusal(answer) == (401, "not_signed")
+    assert refusal(node.post(PEER_BLOBS_PATH, data=message)) == (401, "not_signed")
+    assert stored(cluster, node, md5(content)) == []
+
+
+def test_a_message_with_bytes_of_another_address_keeps_nothing(
+    cluster: Cluster, node: Server, signer: Signer
+) -> None:
+    good, bad = b"a good one before it", b"under another address"
+    message = encode([(head_of(good), good), (head_of(bad), bad[::-1])])
+
+    assert refusal(post_batch(node, signer, message)) == (400, "digest_mismatch")
+    assert stored(cluster, node, md5(good)) == []
+
+
+def test_a_message_that_says_nothing_usable_is_refused(node: Server, signer: Signer) -> None:
+    assert refusal(post_batch(node, signer, b"")) == (400, "bad_form")
+
+
+def test_a_message_that_is_too_large_is_refused(node: Server, signer: Signer) -> None:
+    headers = {"Authorization": signer.sign("POST", PEER_BLOBS_PATH)}
+    answer = node.post(PEER_BLOBS_PATH, data=bytes(MAX_MESSAGE_BYTES + 1), headers=headers)
+
+    assert refusal(answer) == (413, "too_large")
+
+
+def test_an_unknown_receipt_is_gone(node: Server, signer: Signer) -> None:
+    query = {"name": "a", "receipt": "0" * 32, "sha256": sha256(b"")}
+    path = target(md5(b""), **query)
+    headers = {"Authorization": signer.sign("PUT", path)}
+
+    assert refusal(node.request("PUT", path, data=b"", headers=headers)) == (410, "receipt_gone")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from node_app.dataplane.form import FormFile, PipedWriter, read_form
+from node_app.dataplane.form import FormFile, read_form
 from node_app.dataplane.http import Request
+from node_app.dataplane.receiving import PipedWriter
 from node_app.errors import BadForm, BadName
 from tests.support.blob_backends import LocalBackend
 from tests.support.raw_http import BOUNDARY

@@ -1,5 +1,6 @@
 """Waiting for a condition instead of for a time."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -19,3 +20,11 @@ def eventually(condition: Callable[[], T], seconds: float = 10.0, *, what: str =
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what or condition}")
         time.sleep(POLL_SECONDS)
+
+
+async def eventually_there(condition: Callable[[], T], seconds: float = 10.0) -> T:
+    """Do what `eventually` does while the test's own event loop goes on."""
+    async with asyncio.timeout(seconds):
+        while not (value := condition()):  # noqa: ASYNC110  any condition may be asked for
+            await asyncio.sleep(POLL_SECONDS / 10)
+        return value

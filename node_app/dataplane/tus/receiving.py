@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from node_app.dataplane.form import PipedWriter
 from node_app.dataplane.http import Request, check_complete
+from node_app.dataplane.receiving import PipedWriter
 from node_app.dataplane.tus.headers import Checksum
 from node_app.errors import ChecksumMismatch, NodeError, TooLarge
 from node_app.node import Node

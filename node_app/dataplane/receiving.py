@@ -1,0 +1,74 @@
+"""Takes a body's bytes as they come in, off the event loop."""
+
+import asyncio
+from typing import Any
+
+from node_app.blobstore import CHUNK_BYTES
+from node_app.blobwriter import BlobWriter
+from node_app.blocking import RunBlocking
+from node_app.dataplane.http import Request, check_complete
+from node_app.errors import TooLarge
+from node_app.growth import Growth
+
+
+class PipedWriter:
+    """Feeds a blob writer off the event loop: one piece is written while the next comes in.
+
+    The file may have `limit` bytes; one more raises TooLarge.
+    """
+
+    def __init__(self, writer: BlobWriter, run: RunBlocking, limit: int) -> None:
+        self._writer = writer
+        self._run = run
+        self._limit = limit
+        self._piece = bytearray()
+        self._writing: asyncio.Future[Any] | None = None
+        self.size = 0
+        # How much of it is written, for those who follow.
+        self.growth = Growth()
+
+    async def write(self, data: bytes | bytearray) -> None:
+        self.size += len(data)
+        if self.size > self._limit:
+            raise TooLarge(f"The file is over the limit of {self._limit} bytes.")
+        self._piece += data
+        if len(self._piece) >= CHUNK_BYTES:
+            await self._flush()
+
+    async def finish(self) -> None:
+        """Wait until everything is written; a small blob is hashed here, without a thread."""
+        if self._writing is None and len(self._piece) <= 8 * 1024:
+            self._writer.write(bytes(self._piece))
+            self._piece.clear()
+        else:
+            await self._flush()
+            await self.settle()
+        self.growth.finish(self._writer.size)
+
+    async def settle(self) -> None:
+        """Wait for the piece that is being written, so that the writer can be closed."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await asyncio.shield(writing)
+
+    async def _flush(self) -> None:
+        await self.settle()
+        piece, self._piece = bytes(self._piece), bytearray()
+        self._writing = asyncio.ensure_future(self._run(self._writer.write, piece))
+        self._writing.add_done_callback(self._written)
+
+    def _written(self, done: asyncio.Future[Any]) -> None:
+        # A cancelled upload leaves its last piece to itself, whose failure is no news then.
+        if not done.cancelled() and done.exception() is None:
+            self.growth.advance(self._writer.size)
+
+
+async def read_body(request: Request, output: PipedWriter) -> None:
+    """Read a whole body that is nothing but a blob; Truncated when it ends early."""
+    try:
+        while chunk := await request.chunk():
+            await output.write(chunk)
+        check_complete(output.size, request.content_length())
+        await output.finish()
+    finally:
+        await output.settle()
