@@ -311,10 +311,17 @@ class LocalBlobStore(BlobStore):
         return self._index.untried(time.time() - min_age, limit)
 
     def keep_plain(self, record: BlobRecord) -> None:
-        """Note that compression gains nothing, so that it is never tried again."""
-        with self._lock(record.hash):
-            if self._index.get(record.hash) == record:
-                self._index.set_stored(record, encoding="", stored_size=record.size)
+        """Note that compression gains nothing or fails, so that it is never tried again."""
+        plain, compressed = self.path(record.hash), self.compressed_path(record.hash)
+        with self._lock(record.hash), storage_errors():
+            if self._index.get(record.hash) != record:
+                return
+            if plain.exists():
+                # One that could not take the plain form's place would be hidden by it for good.
+                compressed.unlink(missing_ok=True)
+            elif compressed.exists():
+                return
+            self._index.set_stored(record, encoding="", stored_size=record.size)
 
     def replace_by_compressed(self, record: BlobRecord, temporary: Path) -> bool:
         """Let a file of frames, durable and checked, take the plain form's place.

@@ -185,32 +185,22 @@ class _SeekTable:
         return starts
 
 
-class StoredFrames:
-    """A content as its stored frames, without the table: any zstd decoder takes them."""
-
-    def __init__(self, file: Readable, size: int) -> None:
-        self._file = file
-        self.size = size
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        return self._file.read_at(offset, max(0, min(length, self.size - offset)))
-
-
 class CompressedReader:
     """Reads a content out of its frames; from any thread. It owns `file` from then on.
 
     Frames are checked as they are decompressed: BlobDamaged (a StoreFailed), never other bytes.
+    The first `frames_size` bytes of `file` are what any zstd decoder takes.
     """
 
     def __init__(self, file: StoredFile) -> None:
-        self._file = file
+        self.file = file
         try:
             self._table = _SeekTable(file)
         except NodeError:
             file.close()
             raise
         self.size = self._table.content_size
-        self.frames = StoredFrames(file, self._table.frames_size)
+        self.frames_size = self._table.frames_size
         # Reads mostly go on where the last one ended.
         self._latest: tuple[int, bytes] = (-1, b"")
 
@@ -225,7 +215,7 @@ class CompressedReader:
         return b"".join(pieces)
 
     def close(self) -> None:
-        self._file.close()
+        self.file.close()
 
     def _frame(self, number: int) -> bytes:
         latest, content = self._latest
@@ -238,7 +228,7 @@ class CompressedReader:
         table = self._table
         start, stop = table.starts[number], table.starts[number + 1]
         size = min(table.frame_bytes, self.size - number * table.frame_bytes)
-        data = self._file.read_at(start, stop - start)
+        data = self.file.read_at(start, stop - start)
         try:
             # Before so much memory is taken as a damaged frame might claim.
             if zstandard.frame_content_size(data) != size:

@@ -44,9 +44,13 @@ _COMMON: Final[Headers] = [
 
 @dataclass(frozen=True)
 class _Form:
-    """One form that a blob can be sent in; `costly` where reading it takes more than the disk."""
+    """One form that a blob can be sent in: the first `size` bytes of `source`.
+
+    `costly` says that reading them takes more than the disk.
+    """
 
     source: Readable
+    size: int
     etag: str
     headers: Headers = field(default_factory=list)
     costly: bool = False
@@ -99,7 +103,7 @@ async def _serve(
     request: Request, node: Node, reader: BlobReader, blob_hash: str, name: str
 ) -> None:
     form = _form(request, reader, blob_hash)
-    etag, size = form.etag, form.source.size
+    etag, size = form.etag, form.size
     headers = [header(b"etag", etag), (b"accept-ranges", b"bytes"), *_COMMON]
     condition = request.header(b"if-none-match")
     known = condition and matching_etag(condition, (etag, *_etags(blob_hash)))
@@ -141,10 +145,11 @@ def _form(request: Request, reader: BlobReader, blob_hash: str) -> _Form:
     """Choose between the content and its stored frames; a range is always one of the content."""
     plain, encoded = _etags(blob_hash)
     if not isinstance(reader, CompressedReader):
-        return _Form(reader, plain)
+        return _Form(reader, reader.size, plain)
     if request.header(b"range") is None and _takes_frames(request):
-        return _Form(reader.frames, encoded, [header(b"content-encoding", ENCODING)])
-    return _Form(reader, plain, costly=True)
+        named = [header(b"content-encoding", ENCODING)]
+        return _Form(reader.file, reader.frames_size, encoded, named)
+    return _Form(reader, reader.size, plain, costly=True)
 
 
 def _etags(blob_hash: str) -> tuple[str, str]:

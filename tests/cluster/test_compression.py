@@ -23,6 +23,8 @@ SMALL = b"".join(b"small line %d\n" % number for number in range(1_500))
 LARGE = b"".join(b"line %d of a larger text\n" % number for number in range(80_000))
 ZSTD = "gzip, deflate, br, zstd"
 KILLS = 5
+# Compression goes after everybody else, and a machine that runs tests has much to do.
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def is_at_rest(cluster: Cluster, content: bytes, copies: int = 2) -> bool:
 def upload(cluster: Cluster, content: bytes, copies: int = 2) -> None:
     answer = cluster.nodes[0].upload(content, "a.txt")
     assert len(answer.json()["replicas"]) == copies
-    eventually(lambda: is_at_rest(cluster, content, copies), what="compressed copies")
+    eventually(lambda: is_at_rest(cluster, content, copies), PATIENCE, what="compressed copies")
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def stored(
     for number in range(100):
         varied = content + bytes([number])
         if first.upload(varied, "a.txt").json()["replicas"] == [second.node_id]:
-            eventually(partial(is_at_rest, sparse, varied, 1))
+            eventually(partial(is_at_rest, sparse, varied, 1), PATIENCE)
             return Stored(varied, first)
     raise AssertionError("no blob went to the other node")
 
@@ -215,7 +217,7 @@ def test_what_is_saved_is_told(compressing: Cluster) -> None:
     for node in compressing.nodes:
         health = node.health()
         assert health["stored_bytes"] < health["used_bytes"] / 2
-    eventually(lambda: all(map(has_told_of_savings, nodes_on_record(compressing))))
+    eventually(lambda: all(map(has_told_of_savings, nodes_on_record(compressing))), PATIENCE)
 
 
 def nodes_on_record(cluster: Cluster) -> list[dict[str, Any]]:
@@ -241,7 +243,7 @@ def test_a_node_that_is_told_so_compresses_nothing_new_and_reads_what_is_there(
         content for content, there in zip(contents, replicas, strict=True) if plain.node_id in there
     )
 
-    eventually(lambda: compressed_paths(cluster, content), what="the other node's copy")
+    eventually(lambda: compressed_paths(cluster, content), PATIENCE, what="the other copy")
     (kept,) = cluster.blob_paths(md5(content))
     assert plain.node_id in str(kept)
     assert [Stored(content, node).retrieve().content for node in cluster.nodes] == [content] * 3
@@ -283,15 +285,15 @@ def test_killed_while_it_compresses_a_node_loses_nothing(start_cluster: StartClu
         assert cluster.nodes[0].upload(content, "a.txt").ok
         server = random.Random(number).choice(cluster.nodes)
         old = cluster.worker(server)
-        eventually(partial(has_begun, cluster, content))
+        eventually(partial(has_begun, cluster, content), PATIENCE)
         old.kill()
-        eventually(partial(cluster.has_new_worker, server, old), 20)
+        eventually(partial(cluster.has_new_worker, server, old), PATIENCE)
         cluster.wait_until_ready()
         for node in cluster.nodes:
             assert Stored(content, node).retrieve().content == content
 
     for content in contents.values():
-        eventually(partial(is_at_rest, cluster, content), 30, what="compressed copies")
+        eventually(partial(is_at_rest, cluster, content), PATIENCE, what="compressed copies")
     for node in cluster.nodes:
         for content in contents.values():
             assert Stored(content, node).retrieve().content == content

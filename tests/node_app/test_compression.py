@@ -85,13 +85,11 @@ def test_any_range_is_that_of_the_content(
 def test_any_zstd_decoder_gives_the_content_back(size: int) -> None:
     content = content_of(size)
     file = Bytes(stored(content))
-    frames = CompressedReader(file).frames
+    frames_size = CompressedReader(file).frames_size
 
     whole = zstandard.ZstdDecompressor().stream_reader(file.data, read_across_frames=True)
     assert whole.read() == content
-    without_table = frames.read_at(0, frames.size)
-    assert frames.read_at(0, frames.size + 1000) == without_table
-    assert file.data.startswith(without_table)
+    without_table = file.data[:frames_size]
     part = zstandard.ZstdDecompressor().stream_reader(without_table, read_across_frames=True)
     assert part.read() == content
 

@@ -334,6 +334,49 @@ def test_a_full_disk_leaves_the_blob_as_it_is_for_later(
     assert_compressed(backend)
 
 
+def test_a_plain_form_that_cannot_be_removed_stays_and_nothing_beside_it(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.put(TEXT)
+    unlink = Path.unlink
+
+    def refuse(path: Path, **options: Any) -> None:
+        # What Windows says of a file that is being read.
+        if path == backend.path(md5(TEXT)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        assert backend.compress() == 0
+
+    assert backend.blobs() == [md5(TEXT)]
+    assert backend.get(md5(TEXT)) == TEXT
+    assert untried(backend) == []
+    assert backend.store.totals() == Totals(1, len(TEXT), 0)
+
+
+def test_an_index_that_fails_once_finds_out_later(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.put(TEXT)
+    failures = iter([StoreFailed("the index"), StoreFailed("the index")])
+    set_stored = BlobIndex.set_stored
+
+    def fail_first(index: BlobIndex, *arguments: Any, **options: Any) -> None:
+        for failure in failures:
+            raise failure
+        set_stored(index, *arguments, **options)
+
+    monkeypatch.setattr(BlobIndex, "set_stored", fail_first)
+    with pytest.raises(StoreFailed):
+        backend.compress()
+    assert backend.get(md5(TEXT)) == TEXT
+
+    assert backend.compress() == 1
+    assert_compressed(backend)
+
+
 @pytest.fixture
 def at_the_swap(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], Any]]:
     """Return a list of what is to happen between the writing of the frames and their swap."""
