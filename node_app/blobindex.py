@@ -4,15 +4,13 @@ The blobs are plain files and the index is made from them: without a row, a blob
 read and hashed before anything is believed of them.
 """
 
-import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
-from node_app.database import NodeDatabase, Statement
-from node_app.errors import StoreFailed, StoreFull
+from node_app.database import NodeDatabase, Statement, wait_for
 
 REMEMBERED_SIZES: Final = 16_384
 COLUMNS: Final = "hash, sha256, size, name, content_type, stored_at, encoding, stored_size"
@@ -120,9 +118,4 @@ class BlobIndex:
             self._totals = Totals(now.count + count, now.size + size, now.saved + saved)
 
     def _wait(self, statements: Sequence[Statement]) -> None:
-        try:
-            self._database.write_all(statements).result()
-        except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise StoreFull("The disk is full; free some space and try again.") from error
-            raise StoreFailed(f"The node's index cannot be written: {error}") from error
+        wait_for(self._database.write_all(statements))

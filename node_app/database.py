@@ -13,6 +13,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final
 
+from node_app.errors import StoreFailed, StoreFull
+
 MAX_GROUP: Final = 256
 
 SCHEMA: Final = """
@@ -146,3 +148,13 @@ class NodeDatabase:
         else:
             for _, future in group:
                 future.set_result(None)
+
+
+def wait_for(write: Future[None]) -> None:
+    """Return once a write is on disk; StoreFull or StoreFailed when it cannot be put there."""
+    try:
+        write.result()
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise StoreFull("The disk is full; free some space and try again.") from error
+        raise StoreFailed(f"The node's database cannot be written: {error}") from error

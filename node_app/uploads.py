@@ -9,7 +9,6 @@ import json
 import logging
 import secrets
 import shutil
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any, Final
 
 from mini_dropbox.durability import fsync_folder
 from node_app.blobstore import RESERVED_BYTES
-from node_app.database import NodeDatabase
+from node_app.database import NodeDatabase, wait_for
 from node_app.disk import FILE_MODE, make_folder_durable, storage_errors
-from node_app.errors import StoreFailed, StoreFull, UploadNotFound
+from node_app.errors import StoreFull, UploadNotFound
 from node_app.uploadfile import PrefixDigests, UploadFile
 
 logger = logging.getLogger(__name__)
@@ -217,9 +216,4 @@ class UploadStore:
                 self.remove(upload_id)
 
     def _write(self, sql: str, parameters: Sequence[object]) -> None:
-        try:
-            self._database.write(sql, parameters).result()
-        except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise StoreFull("The disk is full; free some space and try again.") from error
-            raise StoreFailed(f"The node's database cannot be written: {error}") from error
+        wait_for(self._database.write(sql, parameters))

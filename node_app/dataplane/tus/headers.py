@@ -61,7 +61,7 @@ def number(request: Request, name: bytes) -> int | None:
     if not _NUMBER.fullmatch(value):
         raise BadHeader(f"{_spelled(name)} takes a number of bytes, 0 or more.")
     digits = value.lstrip("0") or "0"
-    return int(digits) if len(digits) <= _MANY_DIGITS else MAX_SIZE
+    return min(int(digits), MAX_SIZE) if len(digits) <= _MANY_DIGITS else MAX_SIZE
 
 
 def check_body_type(request: Request) -> None:
