@@ -114,6 +114,7 @@ BAD_VALUES = [
     ("WRITE_QUORUM", "0", "at least 1"),
     ("WRITE_QUORUM", "3", "at most MINI_DROPBOX_REPLICATION_FACTOR, which is 2"),
     ("MAX_UPLOAD_BYTES", "0", "at least 1"),
+    ("MAX_FILE_BYTES", "50 GB", "whole number"),
     ("MAX_UPLOAD_BYTES", "10 MB", "whole number"),
     ("HEARTBEAT_SECONDS", "0", "0.05 to 3600"),
     ("HEARTBEAT_SECONDS", "nan", "0.05 to 3600"),

@@ -7,12 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from django.core.files.storage import InMemoryStorage
 
 from node_app.blobstore import RESERVED_BYTES
 from node_app.errors import StoreFailed, StoreFull, UploadNotFound
 from node_app.uploadfile import UploadFile
 from node_app.uploads import Upload
-from tests.support.blob_backends import md5
+from tests.support.blob_backends import DjangoBackend, md5
 from tests.support.refusals import refusal
 from tests.support.tus_node import TusNode
 
@@ -176,3 +177,19 @@ async def test_a_blob_that_was_there_already_is_compared_and_kept(node: TusNode)
     assert answer.headers["x-blob-deduplicated"] == "true"
     assert node.upload_files() == []
     assert node.backend.blobs() == [md5(CONTENT)]
+
+
+async def test_an_object_store_gets_the_bytes(tmp_path: Path) -> None:
+    storage = InMemoryStorage()
+    node = TusNode(tmp_path / "node", open_backend=lambda path: DjangoBackend(path, storage))
+    try:
+        path = await node.create(len(CONTENT))
+        await node.patch(path, 0, CONTENT[:300_000])
+
+        answer = await node.patch(path, 300_000, CONTENT[300_000:])
+
+        assert answer.headers["x-blob-hash"] == md5(CONTENT)
+        assert node.backend.get(md5(CONTENT)) == CONTENT
+        assert node.upload_files() == []
+    finally:
+        node.close()

@@ -16,7 +16,7 @@ from node_app.errors import NodeError
 from node_app.node import StoredUpload
 from node_app.turns import Turns
 from node_app.uploads import UploadStore
-from tests.support.blob_backends import LocalBackend
+from tests.support.blob_backends import Backend, LocalBackend
 from tests.support.raw_http import Answer
 
 MASTER = "http://127.0.0.1:9999"
@@ -54,6 +54,7 @@ class TusNode:
 
     folder: Path
     limit: int = LIMIT
+    open_backend: Callable[[Path], Backend] = LocalBackend
     refusal: NodeError | None = None
     stored: list[tuple[str, str]] = field(default_factory=list)
 
@@ -63,7 +64,7 @@ class TusNode:
             node_url="http://127.0.0.1:8009", allowed_hosts=(), max_file_bytes=self.limit
         )
         self.replicator = SimpleNamespace(check_quorum=self._check_quorum)
-        self.backend = LocalBackend(self.folder)
+        self.backend: Any = self.open_backend(self.folder)
         self._open()
 
     def restart(self) -> None:
