@@ -39,12 +39,16 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement(Reading):
-    """One run of servers and a client; `peak_mib` is the largest process of each role."""
+    """One run of servers and a client; `peak_mib` is the largest process of each role.
+
+    `others` is the part of all cores, 0 to 1, that went to anybody else meanwhile.
+    """
 
     operations: int
     p50_ms: float
     p99_ms: float
     peak_mib: Mapping[str, float]
+    others: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +98,7 @@ class Row:
     cpu_ms: Mapping[str, float] = field(default_factory=dict)
     limit_cpu_ms: Mapping[str, float] = field(default_factory=dict)
     peak_mib: Mapping[str, float] = field(default_factory=dict)
+    others: float | None = None
     beside: Mapping[str, float] = field(default_factory=dict)
     series: str = ""
     x: float | None = None
@@ -112,7 +117,10 @@ def observe(run: Callable[[], Load], roles: Roles, *, scale: float = 1.0) -> Mea
     for members in present.values():
         processes.reset_peaks(members)
     before = {role: processes.cpu_seconds(members) for role, members in present.items()}
+    machine_before, began = processes.machine_cpu_seconds(), time.monotonic()
     load = run()
+    cores_seconds = (time.monotonic() - began) * (os.cpu_count() or 1)
+    machine_used = processes.machine_cpu_seconds() - machine_before
     used = {role: processes.cpu_seconds(present[role]) - before[role] for role in present}
     if load.failed or not load.operations:
         raise BenchError(f"{load.failed} failed, {load.operations} did not: {load.failure}")
@@ -124,6 +132,7 @@ def observe(run: Callable[[], Load], roles: Roles, *, scale: float = 1.0) -> Mea
         p99_ms=load.p99_ms,
         cpu_ms={role: seconds * 1000 / load.operations for role, seconds in cpu.items()},
         peak_mib={role: processes.peak_mib(members) for role, members in present.items()},
+        others=max(machine_used - sum(cpu.values()), 0.0) / cores_seconds,
     )
 
 
@@ -177,6 +186,7 @@ def _row(work: Work, own: Sequence[Measurement], others: Mapping[str, Sequence[R
         cpu_ms=_medians([measurement.cpu_ms for measurement in own]),
         limit_cpu_ms=_medians([each.cpu_ms for each in others[limit]]) if limit else {},
         peak_mib=_largest([measurement.peak_mib for measurement in own]),
+        others=statistics.median(measurement.others for measurement in own),
         beside={name: number for name, number in medians.items() if name != limit},
     )
 

@@ -56,7 +56,7 @@ class Nodes:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        return self.weights / self.weights.sum()
+        return np.asarray(self.weights / self.weights.sum())
 
     def without(self, index: int) -> "Nodes":
         """Return the rest; the index stays, with a weight that never wins."""
@@ -124,7 +124,7 @@ def draw_bits(keys: Keys, seed: np.uint64, bits: Keys, scratch: Keys) -> None:
 
 def arrival_times(bits: Keys, weight: float) -> NDArray[np.float64]:
     """Return `-ln(u) / weight` for the draws that these bits make."""
-    return -np.log((bits + 0.5) * placement.DRAW_SCALE) / weight
+    return np.asarray(-np.log((bits + 0.5) * placement.DRAW_SCALE) / weight)
 
 
 def place(keys: Keys, nodes: Nodes) -> Placed:

@@ -9,7 +9,7 @@ END: Final = "<!-- results: end -->"
 HEAD: Final = ("work", "median (smallest to largest)", "limit", "of the limit", "at least", "aim")
 COST_HEAD: Final = (
     *("work", "p50 / p99 ms", "CPU ms an operation", "the limit's CPU ms"),
-    *("peak MiB a process", "beside"),
+    *("peak MiB a process", "others' CPU", "beside"),
 )
 
 JsonRow = Mapping[str, Any]
@@ -93,6 +93,7 @@ def _cost_cells(row: JsonRow) -> tuple[str, ...]:
         _named(row.get("cpu_ms", {})),
         _named(row.get("limit_cpu_ms", {})),
         _named(row.get("peak_mib", {})),
+        f"{row['others']:.0%}" if "others" in row else "",
         _named(row.get("beside", {})),
     )
 

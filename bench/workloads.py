@@ -229,9 +229,9 @@ def put_forms(
     aim: float | None = None,
 ) -> Iterator[Work]:
     """Upload small files to all nodes, in two replicas, beside half of the disk's commits."""
-    folder, seconds = settings.folder, settings.seconds
+    folder, seconds, copies = settings.folder, settings.seconds, min(nodes, 2)
     with running(folder / "cluster", nodes=nodes) as cluster:
-        books = Books(cluster, copies=min(nodes, 2))
+        books = Books(cluster, copies=copies)
 
         def upload() -> Load:
             done = load.post_forms(
@@ -241,13 +241,15 @@ def put_forms(
 
         def measure_disk() -> Reading:
             commits = limits.disk_commits(folder, size=size, writers=connections, seconds=seconds)
-            return commits.scaled(1 / 2)
+            return commits.scaled(1 / copies)
 
         yield Work(
             name=name,
             unit="requests/s",
             measure=lambda: observe(upload, cluster.roles),
-            limits=[Limit(name="half of the disk's commits", measure=measure_disk)],
+            limits=[
+                Limit(name=f"the disk's commits / {copies} copies", measure=measure_disk),
+            ],
             at_least=at_least,
             aim=aim,
         )

@@ -29,7 +29,9 @@ def row(work: str = "get-small", **more: Any) -> dict[str, Any]:
 
 def measurement(value: float) -> Measurement:
     own = {"node": value / 10}
-    return Measurement(value=value, operations=1, p50_ms=1, p99_ms=2, cpu_ms=own, peak_mib=own)
+    return Measurement(
+        value=value, operations=1, p50_ms=1, p99_ms=2, cpu_ms=own, peak_mib=own, others=0
+    )
 
 
 def load(**more: Any) -> Load:
