@@ -24,7 +24,8 @@ class UploadPipe(PipedWriter):
 
     async def finish(self) -> None:
         """Wait until everything is written; none of it here, since all goes to a disk."""
-        await self._flush()
+        if self._piece:
+            await self._flush()
         await self.settle()
 
     async def settle(self) -> None:
