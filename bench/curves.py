@@ -16,56 +16,63 @@ CONNECTIONS: Final = (1, 4, 16, 64, 256)
 NODES: Final = (1, 2, 4, 8)
 # Curves show a shape; the works that are held against an aim have more rounds, and longer ones.
 MOST_ROUNDS: Final = 2
-MOST_SECONDS: Final = 2.0
+MOST_SECONDS: Final = 3.0
 
 Point = Callable[[Settings, str, int], AbstractContextManager[Work]]
 
 
 def get_size(settings: Settings) -> list[Row]:
-    return _curve(settings, "get-size", SIZES, lambda s, name, size: get(s, name, size, 4))
+    return curve(settings, "get-size", SIZES, lambda s, name, size: get(s, name, size, 4))
 
 
 def put_size(settings: Settings) -> list[Row]:
     def point(settings: Settings, name: str, size: int) -> AbstractContextManager[Work]:
         return put_by_sender(settings, name, size, 4, way="form", copies=1)
 
-    return _curve(settings, "put-size", SIZES, point)
+    return curve(settings, "put-size", SIZES, point)
 
 
 def get_connections(settings: Settings) -> list[Row]:
-    return _curve(
+    return curve(
         settings, "get-connections", CONNECTIONS, lambda s, name, x: get(s, name, SMALL, x)
     )
 
 
 def put_connections(settings: Settings) -> list[Row]:
-    return _curve(
+    return curve(
         settings, "put-connections", CONNECTIONS, lambda s, name, x: put_forms(s, name, SMALL, x)
     )
 
 
 def get_nodes(settings: Settings) -> list[Row]:
-    return _curve(settings, "get-nodes", NODES, lambda s, name, x: get(s, name, SMALL, 16, nodes=x))
+    return curve(settings, "get-nodes", NODES, lambda s, name, x: get(s, name, SMALL, 16, nodes=x))
 
 
 def put_nodes(settings: Settings) -> list[Row]:
-    return _curve(
+    return curve(
         settings, "put-nodes", NODES, lambda s, name, x: put_forms(s, name, SMALL, 16, nodes=x)
     )
 
 
-def _curve(settings: Settings, series: str, steps: Sequence[int], point: Point) -> list[Row]:
+def curve(settings: Settings, series: str, steps: Sequence[int], point: Point) -> list[Row]:
     """Measure a work at each step, with servers and files of its own; smoke takes two steps."""
-    rounds = min(settings.rounds, MOST_ROUNDS)
     rows = []
     for step in steps[:2] if settings.smoke else steps:
-        with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
-            seconds = min(settings.seconds, MOST_SECONDS)
-            own = replace(settings, folder=Path(folder), seconds=seconds)
-            with point(own, f"{series}-{label(step)}", step) as work:
-                row = harness.measure(work, rounds)
+        name = f"{series}-{label(step)}"
+        try:
+            row = _measure(settings, name, step, point)
+        except harness.FAILURES as error:
+            row = harness.failed(name, error)
         rows.append(replace(row, series=series, x=step))
     return rows
+
+
+def _measure(settings: Settings, name: str, step: int, point: Point) -> Row:
+    seconds = min(settings.seconds, MOST_SECONDS)
+    with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
+        own = replace(settings, folder=Path(folder), seconds=seconds)
+        with point(own, name, step) as work:
+            return harness.measure(work, min(settings.rounds, MOST_ROUNDS))
 
 
 def label(step: int) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
+import requests
 
 from bench import processes
-from bench.load import Load
+from bench.cluster import ClusterError
+from bench.load import Load, LoadError
 
 NAME: Final = "system"
 
@@ -23,6 +26,13 @@ Roles = Callable[[], Mapping[str, Sequence[psutil.Process]]]
 
 class BenchError(Exception):
     """A figure cannot be trusted, so there is none."""
+
+
+# What can go wrong with a work without ending the others.
+FAILURES: Final = (
+    *(BenchError, ClusterError, LoadError),
+    *(OSError, subprocess.SubprocessError, requests.RequestException),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +132,10 @@ def observe(run: Callable[[], Load], roles: Roles, *, scale: float = 1.0) -> Mea
     cores_seconds = (time.monotonic() - began) * (os.cpu_count() or 1)
     machine_used = processes.machine_cpu_seconds() - machine_before
     used = {role: processes.cpu_seconds(present[role]) - before[role] for role in present}
-    if load.failed or not load.operations:
+    if load.failed:
         raise BenchError(f"{load.failed} failed, {load.operations} did not: {load.failure}")
+    if not load.operations:
+        raise BenchError(f"Nothing was answered within {load.seconds:.1f} s.")
     cpu = used | {"client": load.cpu_seconds}
     return Measurement(
         value=load.rate * scale,
@@ -147,6 +159,12 @@ def measure(work: Work, rounds: int) -> Row:
         said = ", ".join(f"{name} {readings[-1].value:,.1f}" for name, readings in others.items())
         tell(f"  {work.name} {number}/{rounds}: {own[-1].value:,.1f} {work.unit}; {said}")
     return _row(work, own, others)
+
+
+def failed(work: str, error: Exception) -> Row:
+    """Return a row that says why there is no figure."""
+    tell(f"  {work} failed: {error}")
+    return Row(work=work, value=0.0, unit="", failure=str(error))
 
 
 def bounded(work: str, value: float, unit: str, most: float) -> Row:

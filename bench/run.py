@@ -19,12 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import requests
-
 from bench import curves, footprint, harness, limits, placement, report, workloads
-from bench.cluster import ClusterError
 from bench.harness import BenchError, Row
-from bench.load import PROJECT_DIR, LoadError
+from bench.load import PROJECT_DIR
 from bench.workloads import MIB, Settings, Unavailable
 
 PROGRAMS: Final = {"wrk": "wrk", "nginx": "nginx-light"}
@@ -32,11 +29,6 @@ PUBLISHED: Final = PROJECT_DIR / "docs" / "benchmarks"
 # Benchmarks of their own, which know how much they have to do; they are run with `--json`.
 OTHERS: Final = ("metadata", "compression")
 SMOKE: Final = ("get-small", "put-small", "put-large", "put-large-blob", "idle", "memory")
-
-FAILURES: Final = (
-    *(BenchError, ClusterError, LoadError),
-    *(OSError, subprocess.SubprocessError, requests.RequestException),
-)
 
 Found = dict[str, Any]
 
@@ -83,10 +75,8 @@ def run_one(name: str, options: argparse.Namespace) -> Found:
     except Unavailable as reason:
         harness.tell(f"  left out: {reason}")
         return {"rows": []}
-    except FAILURES as error:
-        harness.tell(f"  failed: {error}")
-        failed = Row(work=name, value=0.0, unit="", failure=str(error))
-        return {"rows": [failed.to_json()]}
+    except harness.FAILURES as error:
+        return {"rows": _json([harness.failed(name, error)])}
     finally:
         shutil.rmtree(folder)
 
@@ -167,7 +157,9 @@ def publish(data: Found, folder: Path) -> None:
 
     path = folder / "results.json"
     all_data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
-    everything = {**all_data, **data, "rows": all_data["rows"]}
+    # What failed in an earlier run is no result, and its row may have had another name.
+    kept = [row for row in all_data["rows"] if "failure" not in row]
+    everything = {**all_data, **data, "rows": kept}
     merge(everything, {"rows": data["rows"]})
     harness.write_json(path, everything)
     report.write_page(folder / "README.md", everything)

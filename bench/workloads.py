@@ -35,7 +35,7 @@ class Settings:
     rounds: int
     seconds: float
     # What reads take turns with: a number of blobs, as long as they are not too many bytes.
-    blobs: int = 2048
+    blobs: int = 1024
     blob_bytes: int = 128 * MIB
     memory_bytes: int = 1024 * MIB
     memory_way: str = "blob"

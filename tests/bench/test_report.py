@@ -2,12 +2,14 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import plots, report, run
+from bench import curves, plots, report, run
 from bench.harness import (
     BenchError,
     Limit,
@@ -21,6 +23,7 @@ from bench.harness import (
 )
 from bench.load import Load
 from bench.placement import make_nodes
+from bench.workloads import Settings
 
 
 def row(work: str = "get-small", **more: Any) -> dict[str, Any]:
@@ -107,17 +110,35 @@ def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
 
 def test_curves_and_loads_are_drawn(tmp_path: Path) -> None:
     limits = {"limit_name": "nginx", "limit_value": 9, "ratio": 0.5}
-    curves = [
+    points = [
         row(f"{series}-{x}", series=series, x=x, **limits)
         for series in ("get-size", "put-connections")
         for x in (1024, 4096)
     ]
     loads = [(float(weight), 1.0) for weight in make_nodes(10).weights]
 
-    drawn = plots.draw_all({"rows": curves, "loads": loads}, tmp_path)
+    drawn = plots.draw_all({"rows": points, "loads": loads}, tmp_path)
 
     assert {path.name for path in drawn} == {"get-size.png", "put-connections.png", "placement.png"}
     assert all(path.stat().st_size > 1000 for path in drawn)
+
+
+def test_a_step_that_fails_leaves_the_rest_of_a_curve(tmp_path: Path) -> None:
+    @contextmanager
+    def point(settings: Settings, name: str, step: int) -> Iterator[Work]:
+        if step == 2:
+            raise BenchError("too much")
+        yield Work(name=name, unit="s", measure=lambda: measurement(step))
+
+    settings = Settings(folder=tmp_path, rounds=1, seconds=1)
+
+    rows = curves.curve(settings, "nodes", (1, 2, 4), point)
+
+    assert [(each.work, each.value, each.failure) for each in rows] == [
+        ("nodes-1", 1, ""),
+        ("nodes-2", 0, "too much"),
+        ("nodes-4", 4, ""),
+    ]
 
 
 @pytest.mark.parametrize("option", ["--only=nonsense", "--only=get-small,nonsense"])
