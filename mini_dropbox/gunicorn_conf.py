@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from mini_dropbox import env, logs, server, startup
+from mini_dropbox.patient_protocol import TIME_LIMITS
 
 try:
     _env = env.read()
@@ -23,7 +24,7 @@ worker_class = "mini_dropbox.gunicorn_worker.Worker"
 workers = 1
 timeout = 30
 graceful_timeout = server.GRACEFUL_SECONDS + 2
-keepalive = int(server.TIME_LIMITS[_env.role].idle)
+keepalive = int(TIME_LIMITS[_env.role].idle)
 control_socket_disable = True
 logconfig_dict = logs.configuration(_env)
 proc_name = f"mini-dropbox {logs.process_label(_env)}"

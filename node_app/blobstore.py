@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -266,6 +266,8 @@ class LocalBlobStore(BlobStore):
         self._root = str(folder / "blobs")
         # Folders whose names this process has put on disk.
         self._settled: set[Path] = set()
+        # Told of each blob that has been removed or set aside, in the thread that did it.
+        self.on_removal: Callable[[str], None] = lambda _: None
         make_folder_durable(folder / "blobs")
 
     @property
@@ -409,6 +411,7 @@ class LocalBlobStore(BlobStore):
     def _remove(self, blob_hash: str) -> None:
         for path in self._forms(blob_hash):
             path.unlink()
+        self.on_removal(blob_hash)
         folder = self.path(blob_hash).parent
         if folder.is_dir():
             fsync_folder(folder)
@@ -418,6 +421,7 @@ class LocalBlobStore(BlobStore):
         make_folder_durable(folder)
         for path in self._forms(blob_hash):
             path.replace(folder / f"{path.name}.{time.time_ns()}")
+        self.on_removal(blob_hash)
         fsync_folder(folder)
 
     def _drop_plain(self, record: BlobRecord) -> None:

@@ -16,6 +16,7 @@ from node_app.dataplane.http import (
     Request,
     allow,
 )
+from node_app.dataplane.quick_reads import QuickReads
 from node_app.dataplane.retrieve import retrieve
 from node_app.dataplane.tus import serve as tus
 from node_app.dataplane.upload import upload
@@ -47,6 +48,8 @@ class DataPlane:
         self._node = node
         self._fallback = fallback
         self._hosts = Hosts(node.settings.node_url, node.settings.allowed_hosts)
+        # The server asks it before it calls us.
+        self.quick_answers = QuickReads(node, self._hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -120,6 +123,7 @@ class DataPlane:
         except ConfigurationError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
+        self.quick_answers.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._node.stop()

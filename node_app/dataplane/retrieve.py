@@ -1,6 +1,8 @@
 """`GET /retrieve?hash=`: a blob from this node, or through it from a peer that has it."""
 
 import asyncio
+import hashlib
+import logging
 import mimetypes
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from node_app.dataplane.http import ClientGone, Request, attachment, header
 from node_app.dataplane.ranges import ByteRange, Unsatisfiable, matching_etag, parse_range
 from node_app.errors import (
     BadHash,
+    BlobDamaged,
     BlobNotFound,
     MasterError,
     PeerError,
@@ -24,6 +27,8 @@ from node_app.errors import (
 )
 from node_app.node import Node
 from node_app.peer_client import PeerAnswer
+
+logger = logging.getLogger(__name__)
 
 # Up to this size a blob is read on the event loop, in one go: it costs less than a thread's turn.
 INLINE_BYTES: Final = 64 * 1024
@@ -104,7 +109,7 @@ async def _serve(
 ) -> None:
     form = _form(request, reader, blob_hash)
     etag, size = form.etag, form.size
-    headers = [header(b"etag", etag), (b"accept-ranges", b"bytes"), *_COMMON]
+    headers = blob_headers(etag)
     condition = request.header(b"if-none-match")
     known = condition and matching_etag(condition, (etag, *_etags(blob_hash)))
     if known:
@@ -123,12 +128,11 @@ async def _serve(
         if part is not None:
             wanted, status = part, 206
             headers += _range_headers(f"bytes {part.start}-{part.stop - 1}/{size}")
-    headers += [*_naming(name), *form.headers, header(b"content-length", wanted.length)]
+    headers += [*naming(name), *form.headers, header(b"content-length", wanted.length)]
     if request.method == "HEAD":
         await request.respond(status, b"", headers)
     elif wanted.length <= INLINE_BYTES and node.store.opens_locally and not form.costly:
-        body = form.source.read_at(wanted.start, wanted.length)
-        _check_whole(body, wanted.length)
+        body = _read_at_once(form, blob_hash, wanted)
         await request.respond(status, body, headers)
     elif request.can_send_files and isinstance(form.source, LocalBlobReader):
         await _check_readable(node, form.source, wanted.start)
@@ -159,6 +163,23 @@ def _etags(blob_hash: str) -> tuple[str, str]:
 
 def _takes_frames(request: Request) -> bool:
     return prefers(request.header(b"accept-encoding"), ENCODING)
+
+
+def read_small(source: Readable, blob_hash: str) -> bytes:
+    """Return a small blob, of which no byte has changed; BlobDamaged otherwise."""
+    content = source.read_at(0, source.size)
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != blob_hash:
+        logger.error("The copy of %s is damaged", blob_hash)
+        raise BlobDamaged("This node's copy of the blob is damaged.")
+    return content
+
+
+def _read_at_once(form: _Form, blob_hash: str, wanted: ByteRange) -> bytes:
+    if form.size <= INLINE_BYTES and not form.headers:
+        return read_small(form.source, blob_hash)[wanted.start : wanted.stop]
+    body = form.source.read_at(wanted.start, wanted.length)
+    _check_whole(body, wanted.length)
+    return body
 
 
 async def _check_readable(node: Node, source: LocalBlobReader, offset: int) -> None:
@@ -276,16 +297,21 @@ async def _relay_body(request: Request, answer: PeerAnswer, name: str) -> None:
         ),
     ]
     if answer.status in {200, 206}:
-        headers += _naming(name)
+        headers += naming(name)
     await request.start(answer.status, headers)
     await _send_pieces(request, answer.content.iter_any())
+
+
+def blob_headers(etag: str) -> Headers:
+    """Return what every answer about a blob begins with."""
+    return [header(b"etag", etag), (b"accept-ranges", b"bytes"), *_COMMON]
 
 
 def _range_headers(content_range: str) -> Headers:
     return [header(b"content-range", content_range)]
 
 
-def _naming(name: str) -> Headers:
+def naming(name: str) -> Headers:
     """Return the type and name to save under; never one that a browser would run in place."""
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return [

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from mini_dropbox.server import MAX_HEAD_BYTES, PatientProtocol
+from mini_dropbox.patient_protocol import MAX_HEAD_BYTES, PatientProtocol
 from tests.support.protocol_server import (
     PATIENCE,
     Receive,

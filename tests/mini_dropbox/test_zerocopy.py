@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from mini_dropbox import zerocopy
-from mini_dropbox.server import PatientProtocol
+from mini_dropbox.patient_protocol import PatientProtocol
 from mini_dropbox.zerocopy import EXTENSION, FileCutShort, FileSending, ReaderGone
 from tests.support.protocol_server import (
     PATIENCE,

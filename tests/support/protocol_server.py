@@ -27,6 +27,8 @@ def serving(application: Any, protocol: type, keep_alive: int = 60) -> Iterator[
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
+        server_header=False,
         timeout_keep_alive=keep_alive,
         timeout_graceful_shutdown=1,
     )
