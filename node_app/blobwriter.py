@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -79,7 +79,7 @@ class BlobWriter:
             if given_up:
                 self._discard()
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data`; StoreFull or StoreFailed when the temporary file cannot take it."""
         with self.in_use(), storage_errors():
             self._md5.update(data)
@@ -91,6 +91,11 @@ class BlobWriter:
             if self._file is None:
                 self._spill()
             self._append(data)
+
+    def write_all(self, pieces: Iterable[bytes | bytearray]) -> None:
+        """Append several."""
+        for piece in pieces:
+            self.write(piece)
 
     def digests(self) -> Digests:
         """Return what has been written so far."""

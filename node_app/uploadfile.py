@@ -24,7 +24,7 @@ class PrefixDigests:
         self.sha256 = hashlib.sha256()
         self.size = 0
 
-    def update(self, data: bytes | memoryview) -> None:
+    def update(self, data: bytes | bytearray | memoryview) -> None:
         self.md5.update(data)
         self.sha256.update(data)
         self.size += len(data)
@@ -60,7 +60,7 @@ class UploadFile(BlobWriter):
                 raise StoreFailed("The upload's file has lost its end; begin anew.")
             self._cut(offset)
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append all of `data` or nothing of it; StoreFull or StoreFailed when it has no room."""
         with self.in_use(), storage_errors():
             if self._has_gap:

@@ -1,14 +1,18 @@
 """Takes a body's bytes as they come in, off the event loop."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
-from node_app.blobstore import CHUNK_BYTES
 from node_app.blobwriter import BlobWriter
 from node_app.blocking import RunBlocking
 from node_app.dataplane.http import Request, check_complete
 from node_app.errors import TooLarge
 from node_app.growth import Growth
+
+# What goes to a thread at once. Two of these are the memory of one upload.
+PIECE_BYTES: Final = 512 * 1024
+# So little is hashed sooner than a thread begins.
+INLINE_BYTES: Final = 8 * 1024
 
 
 class PipedWriter:
@@ -21,7 +25,9 @@ class PipedWriter:
         self._writer = writer
         self._run = run
         self._limit = limit
-        self._piece = bytearray()
+        # What came since, as it came: nothing is copied to be handed to a thread.
+        self._piece: list[bytes | bytearray] = []
+        self._piece_size = 0
         self._writing: asyncio.Future[Any] | None = None
         self.size = 0
         # How much of it is written, for those who follow.
@@ -31,15 +37,15 @@ class PipedWriter:
         self.size += len(data)
         if self.size > self._limit:
             raise TooLarge(f"The file is over the limit of {self._limit} bytes.")
-        self._piece += data
-        if len(self._piece) >= CHUNK_BYTES:
+        self._piece.append(data)
+        self._piece_size += len(data)
+        if self._piece_size >= PIECE_BYTES:
             await self._flush()
 
     async def finish(self) -> None:
         """Wait until everything is written; a small blob is hashed here, without a thread."""
-        if self._writing is None and len(self._piece) <= 8 * 1024:
-            self._writer.write(bytes(self._piece))
-            self._piece.clear()
+        if self._writing is None and self._piece_size <= INLINE_BYTES:
+            self._writer.write_all(self._take_piece())
         else:
             await self._flush()
             await self.settle()
@@ -53,9 +59,13 @@ class PipedWriter:
 
     async def _flush(self) -> None:
         await self.settle()
-        piece, self._piece = bytes(self._piece), bytearray()
-        self._writing = asyncio.ensure_future(self._run(self._writer.write, piece))
+        piece = self._take_piece()
+        self._writing = asyncio.ensure_future(self._run(self._writer.write_all, piece))
         self._writing.add_done_callback(self._written)
+
+    def _take_piece(self) -> list[bytes | bytearray]:
+        piece, self._piece, self._piece_size = self._piece, [], 0
+        return piece
 
     def _written(self, done: asyncio.Future[Any]) -> None:
         # A cancelled upload leaves its last piece to itself, whose failure is no news then.
