@@ -11,6 +11,7 @@ With --only or --smoke the table is printed, and written only where --publish or
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ Found = dict[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_options(arguments)
+    # A run that is told to stop ends its servers and removes its files, as after Ctrl+C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     missing = [p for name, p in PROGRAMS.items() if not shutil.which(limits.program(name))]
     if missing:
         print(f"The benchmarks need other programs: apt-get install {' '.join(missing)}")
