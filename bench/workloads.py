@@ -23,6 +23,8 @@ SMALL: Final = KIB
 LARGE: Final = 8 * MIB
 # What a node takes without being told otherwise.
 DEFAULT_LIMIT: Final = 10 * MIB
+# A cluster that is slower than half of this would end no download of a round.
+SLOW_BYTES_PER_SECOND: Final = 200 * MIB
 SETTLE_SECONDS: Final = 20.0
 SAMPLE: Final = 50
 
@@ -125,7 +127,9 @@ def get(
         product_paths, nginx_paths = folder / "paths", folder / "paths-nginx"
         product_paths.write_text("".join(f"/retrieve?hash={name}\n" for name in names))
         nginx_paths.write_text("".join(f"/static/{name}\n" for name in names))
-        ask = partial(load.get, size=size, connections=connections, seconds=settings.seconds)
+        # Downloads that are cut off at the end do not count, so that many have to fit in.
+        seconds = max(settings.seconds, size * connections / SLOW_BYTES_PER_SECOND)
+        ask = partial(load.get, size=size, connections=connections, seconds=seconds)
 
         def measure_nginx() -> Reading:
             return observe(lambda: ask([nginx.target], nginx_paths), nginx.roles, scale=scale)
