@@ -17,10 +17,10 @@ EXTENSION: Final = "http.response.zerocopysend"
 IS_SUPPORTED: Final = hasattr(os, "sendfile")
 # What is in memory is sent on the event loop, so much before others have their turn: a fraction of
 # a millisecond. What has to come from the disk is sent in a thread.
-LOOP_TURN_BYTES: Final = 1024 * 1024
+LOOP_TURN_BYTES: Final = 2 * 1024 * 1024
 THREAD_TURN_BYTES: Final = 8 * 1024 * 1024
-# Linux reads ahead in steps of this size, and so forgets.
-PROBE_BYTES: Final = 128 * 1024
+# One sample in so many bytes: files are read, and forgotten, in long stretches.
+PROBE_BYTES: Final = 256 * 1024
 # Threads wait for the disk alone, never for a reader; a disk serves a few at once.
 THREADS: Final = 8
 
@@ -121,15 +121,12 @@ def is_in_memory(file: int, offset: int, count: int) -> bool:
 
 def _send_some(descriptor: int, file: int, offset: int, count: int) -> int:
     """Send until the socket is full; return the number of bytes."""
-    sent = 0
     try:
-        while sent < count:
-            taken = os.sendfile(descriptor, file, offset + sent, count - sent)
-            if taken == 0:
-                raise FileCutShort
-            sent += taken
+        sent = os.sendfile(descriptor, file, offset, count)
     except BlockingIOError:
-        pass
+        return 0
     except (ConnectionError, TimeoutError) as error:
         raise ReaderGone from error
+    if sent == 0:
+        raise FileCutShort
     return sent
