@@ -29,8 +29,8 @@ def cost_table(rows: Iterable[JsonRow]) -> str:
     return _table(COST_HEAD, (_cost_cells(row) for row in rows if _has_costs(row)))
 
 
-def page_section(data: Mapping[str, Any]) -> str:
-    """Return everything that stands between the markers."""
+def page_section(data: Mapping[str, Any], plots: Iterable[Path] = ()) -> str:
+    """Return everything that stands between the markers; `plots` are beside the page."""
     rows: Sequence[JsonRow] = data["rows"]
     machine, parameters = data["machine"], data["parameters"]
     works = [row for row in rows if "series" not in row]
@@ -44,17 +44,18 @@ def page_section(data: Mapping[str, Any]) -> str:
     parts = [taken, "### Works", table(works), "### What they cost", cost_table(works)]
     if curves:
         parts += ["### Curves", table(curves)]
+    parts += [f"![{path.stem}]({path.name})" for path in plots]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
-def write_page(path: Path, data: Mapping[str, Any]) -> None:
+def write_page(path: Path, data: Mapping[str, Any], plots: Iterable[Path] = ()) -> None:
     """Put the results between the page's markers; NoMarkers when it has none."""
     page = path.read_text(encoding="utf-8")
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise NoMarkers(f"{path} takes results between the lines {BEGIN} and {END}.")
-    path.write_text(f"{before}{BEGIN}\n{page_section(data)}{END}{after}", encoding="utf-8")
+    path.write_text(f"{before}{BEGIN}\n{page_section(data, plots)}{END}{after}", encoding="utf-8")
 
 
 def number(value: float) -> str:

@@ -165,8 +165,7 @@ def publish(data: Found, folder: Path) -> None:
     everything = {**all_data, **data, "rows": kept}
     merge(everything, {"rows": data["rows"]})
     harness.write_json(path, everything)
-    report.write_page(folder / "README.md", everything)
-    plots.draw_all(everything, folder)
+    report.write_page(folder / "README.md", everything, plots.draw_all(everything, folder))
 
 
 def _json(rows: Sequence[Row]) -> list[dict[str, Any]]:

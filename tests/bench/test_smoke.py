@@ -68,3 +68,4 @@ def test_the_page_and_the_plots_can_be_made_of_it(smoke: dict[str, Any], tmp_pat
         assert f"\n| {row['work']} |" in page
     for name in ("ratios.png", "placement.png"):
         assert (tmp_path / name).stat().st_size > 1000
+        assert f"]({name})" in page
