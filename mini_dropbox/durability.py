@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 
-def fsync_folder(path: Path) -> None:
+def fsync_folder(path: Path | str) -> None:
     """Put a folder's entries on disk; where folders cannot be opened (Windows), do nothing."""
     if sys.platform == "win32":
         return

@@ -24,7 +24,7 @@ from node_app.blobindex import BlobIndex, BlobRecord, Totals
 from node_app.blobwriter import BlobWriter, Digests
 from node_app.commits import Commit, Incoming, Outcome, going_on, without_repetition
 from node_app.compression import DAMAGED, ENCODING, CompressedReader
-from node_app.disk import make_folder_durable, make_folders, positioned_read, storage_errors
+from node_app.disk import FOLDER_MODE, make_folder_durable, positioned_read, storage_errors
 from node_app.errors import BlobDamaged, BlobNotFound, HashCollision, NodeError, StoreFull
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class BlobStore(ABC):
 
     def __init__(self, folder: Path, index: BlobIndex) -> None:
         self._temporary = folder / "tmp"
+        self._writing_folder = str(self._temporary)
         self._index = index
         self._locks = tuple(threading.Lock() for _ in range(LOCK_STRIPES))
         make_folder_durable(self._temporary)
@@ -75,7 +76,7 @@ class BlobStore(ABC):
             leftover.unlink()
 
     def writer(self) -> BlobWriter:
-        return BlobWriter(self._temporary)
+        return BlobWriter(self._writing_folder)
 
     def commit(self, writer: BlobWriter, *, name: str, content_type: str) -> bool:
         """Keep what `writer` took, for good; return whether it was there already.
@@ -177,13 +178,13 @@ class BlobStore(ABC):
         """Commit contents of different addresses."""
         with ExitStack() as held:
             for commit in group:
-                with commit.attempt():
+                with commit:
                     held.enter_context(commit.writer.in_use())
             # In a fixed order, so that two groups never wait for one another.
             for stripe in sorted({_stripe(commit.digests.md5) for commit in group}):
                 held.enter_context(self._locks[stripe])
             for commit in going_on(group):
-                with commit.attempt():
+                with commit:
                     self._examine(commit)
             self._place_all([commit for commit in group if commit.is_new])
             self._put_records([commit for commit in group if commit.needs_record])
@@ -214,7 +215,7 @@ class BlobStore(ABC):
             for commit in group:
                 commit.error = error
                 if not commit.found:
-                    with commit.attempt():
+                    with commit:
                         self._remove(commit.digests.md5)
 
     def _read_digests(self, blob_hash: str) -> Digests:
@@ -231,7 +232,7 @@ class BlobStore(ABC):
 class LocalBlobReader:
     """A blob of the local disk; an open one stays readable whatever happens to its name."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         with storage_errors():
             try:
                 self._file = FileIO(path)
@@ -265,7 +266,7 @@ class LocalBlobStore(BlobStore):
         self._folder = folder
         self._root = str(folder / "blobs")
         # Folders whose names this process has put on disk.
-        self._settled: set[Path] = set()
+        self._settled: set[str] = set()
         # Told of each blob that has been removed or set aside, in the thread that did it.
         self.on_removal: Callable[[str], None] = lambda _: None
         make_folder_durable(folder / "blobs")
@@ -277,11 +278,18 @@ class LocalBlobStore(BlobStore):
 
     def path(self, blob_hash: str) -> Path:
         """Return where the plain blob is, or would be."""
-        return Path(f"{self._root}/{blob_hash[:2]}/{blob_hash[2:4]}/{blob_hash}")
+        return Path(self._plain(blob_hash))
 
     def compressed_path(self, blob_hash: str) -> Path:
         """Return where the compressed blob is, or would be."""
-        return Path(f"{self.path(blob_hash)}{COMPRESSED_SUFFIX}")
+        return Path(self._plain(blob_hash) + COMPRESSED_SUFFIX)
+
+    def _folder_of(self, blob_hash: str) -> str:
+        """Return where both forms are; a text, because making a Path costs as much as a write."""
+        return f"{self._root}/{blob_hash[:2]}/{blob_hash[2:4]}"
+
+    def _plain(self, blob_hash: str) -> str:
+        return f"{self._folder_of(blob_hash)}/{blob_hash}"
 
     def open(self, blob_hash: str) -> BlobReader:
         reader = self._open_unverified(blob_hash)
@@ -306,7 +314,7 @@ class LocalBlobStore(BlobStore):
 
     def open_plain(self, blob_hash: str) -> LocalBlobReader:
         """Return the plain form to read from; BlobNotFound when there is none."""
-        return LocalBlobReader(self.path(blob_hash))
+        return LocalBlobReader(self._plain(blob_hash))
 
     def untried(self, *, min_age: float, limit: int) -> list[BlobRecord]:
         """Return blobs that nobody has tried to compress, stored `min_age` seconds ago or more."""
@@ -351,62 +359,76 @@ class LocalBlobStore(BlobStore):
         try:
             return self.open_plain(blob_hash)
         except BlobNotFound:
-            return CompressedReader(LocalBlobReader(self.compressed_path(blob_hash)))
+            return CompressedReader(LocalBlobReader(self._plain(blob_hash) + COMPRESSED_SUFFIX))
 
     def _place_all(self, group: Sequence[Commit]) -> None:
         """Place many in steps: what one wait for the disk can serve is done before it."""
         if len(group) > 1:
             for commit in group:
-                with commit.attempt():
+                with commit:
                     commit.writer.begin_writeback()
         for commit in going_on(group):
-            with commit.attempt():
+            with commit:
                 commit.writer.make_durable()
         for commit in going_on(group):
-            with commit.attempt():
-                self._rename(commit.writer, self.path(commit.digests.md5))
-        settled: set[Path] = set()
+            with commit:
+                self._rename(commit.writer, commit.digests.md5)
+        just_settled: set[str] = set()
         for commit in going_on(group):
-            with commit.attempt():
-                self._settle_name(self.path(commit.digests.md5), settled)
+            with commit:
+                self._settle_name(commit.digests.md5, just_settled)
 
-    def _rename(self, writer: BlobWriter, target: Path) -> None:
+    def _rename(self, writer: BlobWriter, blob_hash: str) -> None:
+        target = self._plain(blob_hash)
         try:
             writer.rename(target)
         except FileNotFoundError:
-            self._settled.difference_update(make_folders(target.parent))
+            self._make_folder(self._folder_of(blob_hash))
             writer.rename(target)
 
-    def _settle_name(self, target: Path, just_settled: set[Path]) -> None:
+    def _make_folder(self, folder: str) -> None:
+        for path in (_parent(folder), folder):
+            try:
+                os.mkdir(path)  # noqa: PTH102  a text, as above
+            except FileExistsError:
+                continue
+            except FileNotFoundError:
+                # Somebody has removed everything.
+                make_folder_durable(Path(path))
+            Path(path).chmod(FOLDER_MODE)
+            self._settled.discard(path)
+
+    def _settle_name(self, blob_hash: str, just_settled: set[str]) -> None:
         """Make a new name durable, or take it back."""
-        if target.parent in just_settled:
+        folder = self._folder_of(blob_hash)
+        if folder in just_settled:
             return
         try:
-            self._settle_folders(target.parent)
+            self._settle_folder(folder)
         except OSError:
             # Nobody may believe in a name that a power cut could take back.
-            target.unlink(missing_ok=True)
+            self.path(blob_hash).unlink(missing_ok=True)
             raise
-        just_settled.add(target.parent)
+        just_settled.add(folder)
 
     def _settle(self, blob_hash: str) -> None:
-        path = self._forms(blob_hash)[0]
-        with path.open("rb") as file:
+        with self._forms(blob_hash)[0].open("rb") as file:
             os.fsync(file.fileno())
-        self._settled.discard(path.parent)
-        self._settle_folders(path.parent)
+        folder = self._folder_of(blob_hash)
+        self._settled.discard(folder)
+        self._settle_folder(folder)
 
-    def _settle_folders(self, folder: Path) -> None:
+    def _settle_folder(self, folder: str) -> None:
         """Put a folder's entries on disk, and once a process those that lead to it.
 
         Also where the folders were there before: whoever made them may have ended too early. It
         comes last, because one commit of the file system's journal then serves all of them.
         """
         fsync_folder(folder)
-        for part in (folder, folder.parent):
-            if part not in self._settled:
-                fsync_folder(part.parent)
-                self._settled.add(part)
+        for path in (folder, _parent(folder)):
+            if path not in self._settled:
+                fsync_folder(_parent(path))
+                self._settled.add(path)
 
     def _remove(self, blob_hash: str) -> None:
         for path in self._forms(blob_hash):
@@ -446,6 +468,10 @@ def digests_of(pieces: Iterable[bytes]) -> Digests:
         sha256.update(piece)
         size += len(piece)
     return Digests(md5.hexdigest(), sha256.hexdigest(), size)
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def _stripe(blob_hash: str) -> int:

@@ -4,8 +4,7 @@ import hashlib
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -33,6 +32,24 @@ class Digests:
     size: int
 
 
+class _Use:
+    """The context of `in_use`; it has no state of its own, and may be entered by many at once."""
+
+    def __init__(self, writer: "BlobWriter") -> None:
+        self._writer = writer
+
+    def __enter__(self) -> None:
+        self._writer.begin_use()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.end_use()
+
+
 class BlobWriter:
     """Takes a blob's bytes and hashes them; what is over MEMORY_BYTES goes to a temporary file.
 
@@ -40,16 +57,17 @@ class BlobWriter:
     the writer at that moment (a commit, a read for a peer) finish first; none can begin later.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | str) -> None:
         self._folder = folder
         self._guard = threading.Lock()
         self._users = 0
         self._closed = False
+        self._use = _Use(self)
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
         self._memory = bytearray()
         self._file: FileIO | None = None
-        self.path: Path | None = None
+        self._path: str | None = None
         self.size = 0
 
     def __enter__(self) -> Self:
@@ -63,21 +81,22 @@ class BlobWriter:
     ) -> None:
         self.close()
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
+    def in_use(self) -> "_Use":
         """Keep the writer open meanwhile; StoreFailed when it is closed already."""
+        return self._use
+
+    def begin_use(self) -> None:
         with self._guard:
             if self._closed:
                 raise StoreFailed("The upload was given up.")
             self._users += 1
-        try:
-            yield
-        finally:
-            with self._guard:
-                self._users -= 1
-                given_up = self._closed and not self._users
-            if given_up:
-                self._discard()
+
+    def end_use(self) -> None:
+        with self._guard:
+            self._users -= 1
+            given_up = self._closed and not self._users
+        if given_up:
+            self._discard()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data`; StoreFull or StoreFailed when the temporary file cannot take it."""
@@ -131,13 +150,13 @@ class BlobWriter:
             if os.fstat(descriptor).st_size != self.size:
                 raise StoreFailed("The temporary file does not hold what was written.")
 
-    def rename(self, target: Path) -> None:
+    def rename(self, target: str) -> None:
         """Give the temporary file its final name; what was written can still be read back."""
         if os.name == "nt" and self._file is not None:  # Windows renames no open file.
             self._file.close()
             self._file = None
-        cast("Path", self.path).replace(target)
-        self.path = None
+        os.replace(cast("str", self._path), target)  # noqa: PTH105  no Path is made on hot paths
+        self._path = None
         if self._file is None:
             self._file = FileIO(target)
 
@@ -154,9 +173,9 @@ class BlobWriter:
         if self._file is not None:
             self._file.close()
             self._file = None
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-            self.path = None
+        if self._path is not None:
+            Path(self._path).unlink(missing_ok=True)
+            self._path = None
 
     @property
     def _output(self) -> FileIO:
@@ -164,9 +183,9 @@ class BlobWriter:
 
     def _spill(self) -> None:
         # No other process writes to this folder, so that a number is enough of a name.
-        path = self._folder / f"upload-{next(_numbers)}"
+        path = f"{self._folder}/upload-{next(_numbers)}"
         descriptor = os.open(path, CREATE_FLAGS, FILE_MODE)
-        self.path = path
+        self._path = path
         # Unbuffered: the caller's chunks are large, and a reader sees every byte at once.
         self._file = FileIO(descriptor, "w+")
         if hasattr(os, "fchmod"):

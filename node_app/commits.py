@@ -1,14 +1,14 @@
 """What a store is asked to keep, and how far it has got with each."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from types import TracebackType
 
 from node_app.blobindex import BlobRecord
 from node_app.blobwriter import BlobWriter, Digests
 from node_app.compression import may_gain
-from node_app.disk import storage_errors
+from node_app.disk import as_node_error
 from node_app.errors import NodeError
 
 # Whether the content was there before, or what kept it from being stored.
@@ -43,14 +43,21 @@ class Commit:
     def needs_record(self) -> bool:
         return self.error is None and not self.has_record
 
-    @contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Keep what goes wrong as this commit's own outcome."""
-        try:
-            with storage_errors():
-                yield
-        except NodeError as error:
-            self.error = error
+    def __enter__(self) -> None:
+        """Begin a step; what goes wrong in it becomes this commit's own outcome."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if isinstance(error, OSError):
+            error = as_node_error(error)
+        if not isinstance(error, NodeError):
+            return False
+        self.error = error
+        return True
 
     def outcome(self) -> Outcome:
         return self.error or self.found

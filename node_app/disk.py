@@ -3,14 +3,13 @@
 import errno
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from mini_dropbox.durability import fsync_folder
-from node_app.errors import StoreFailed, StoreFull
+from node_app.errors import NodeError, StoreFailed, StoreFull
 
 FILE_MODE: Final = 0o644
 FOLDER_MODE: Final = 0o755
@@ -28,15 +27,35 @@ def positioned_read(file: FileIO, offset: int, length: int) -> bytes:
         return file.read(length) or b""
 
 
-@contextmanager
-def storage_errors() -> Iterator[None]:
+def as_node_error(error: OSError) -> NodeError:
+    """Return what the operating system's error means for a client: StoreFull or StoreFailed."""
+    if error.errno in NO_ROOM:
+        return StoreFull("The disk is full; free some space and try again.")
+    return StoreFailed(f"The disk failed: {error.strerror}.")
+
+
+class _StorageErrors:
+    """A context without a state: hot paths enter it several times a blob."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError):
+            raise as_node_error(error) from error
+
+
+_STORAGE_ERRORS: Final = _StorageErrors()
+
+
+def storage_errors() -> _StorageErrors:
     """Turn the operating system's errors into StoreFull and StoreFailed."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise StoreFull("The disk is full; free some space and try again.") from error
-        raise StoreFailed(f"The disk failed: {error.strerror}.") from error
+    return _STORAGE_ERRORS
 
 
 def make_folder_durable(path: Path) -> None:

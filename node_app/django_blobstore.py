@@ -91,7 +91,7 @@ class DjangoBlobStore(BlobStore):
 
     def _place_all(self, group: Sequence[Commit]) -> None:
         for commit in group:
-            with commit.attempt():
+            with commit:
                 self._save(commit.writer, self.key(commit.digests.md5))
 
     def _settle(self, blob_hash: str) -> None:

@@ -6,7 +6,7 @@ import shutil
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import Final, Self, cast
+from typing import Final, Self
 
 from node_app.blobwriter import BlobWriter, Digests
 from node_app.disk import positioned_read, storage_errors
@@ -122,15 +122,15 @@ class UploadFile(BlobWriter):
         with self.in_use():
             return positioned_read(self._output, offset, length)
 
-    def rename(self, target: Path) -> None:
+    def rename(self, target: str) -> None:
         """Give the file a second name; where the file system has no such thing, a copy."""
-        path = cast("Path", self.path)
+        path = self.path
         try:
             os.link(path, target)
         except (FileNotFoundError, FileExistsError):
             raise
         except OSError:
-            _copy_under(path, target)
+            _copy_under(path, Path(target))
 
     def _discard(self) -> None:
         """Close the file, which stays."""
