@@ -1,6 +1,7 @@
 """Django under ASGI, for both roles: synchronous code in one thread a request, bounded bodies."""
 
 import json
+from collections.abc import Callable
 from typing import Final
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
@@ -84,6 +85,10 @@ class BodyLimit:
         await send({"type": "http.response.body", "body": b""})
 
 
-def build() -> Application:
-    """Return Django as an ASGI application; `django.setup` has been called."""
-    return BodyLimit(Admission(ThreadedHandler()))
+def build(front: Callable[[Application], Application] | None = None) -> Application:
+    """Return Django as an ASGI application; `django.setup` has been called.
+
+    `front` stands before Django, and behind the limits.
+    """
+    handler: Application = ThreadedHandler()
+    return BodyLimit(Admission(handler if front is None else front(handler)))

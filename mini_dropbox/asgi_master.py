@@ -12,7 +12,7 @@ from mini_dropbox.request_threads import REQUEST_THREADS
 
 def build() -> Application:
     """Return the application; Django answers requests, this module the server's lifespan."""
-    django_application = asgi_django.build()
+    django_application = asgi_django.build(import_string(settings.ASGI_FRONT))
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

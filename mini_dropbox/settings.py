@@ -77,6 +77,8 @@ if ENV.role is env.Role.MASTER:
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "django_htmx.middleware.HtmxMiddleware",
     ]
+    # What every upload waits for is answered before Django.
+    ASGI_FRONT = "master_app.api.quick_registrations.QuickRegistrations"
     # What runs beside the requests, in a daemon thread each: callables that take a threading.Event
     # and return soon after it is set.
     STARTUP_TASKS = ["seedream_app.resumption.watch_jobs"]

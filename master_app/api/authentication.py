@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from master_app.errors import NotSigned
 from mini_dropbox import secret_files
-from mini_dropbox.signing import SignatureError, Signer
+from mini_dropbox.signing import SignatureError, SignedRequest, Signer
 
 
 @cache
@@ -31,6 +31,11 @@ class SignedByCluster(BasePermission):
             )
         except SignatureError as error:
             raise NotSigned(str(error)) from error
-        if hashlib.sha256(request._request.body).hexdigest() != signed.body_sha256:
-            raise NotSigned("The body is not the one that was signed.")
+        check_body(request._request.body, signed)
         return True
+
+
+def check_body(body: bytes, signed: SignedRequest) -> None:
+    """NotSigned unless the body is the one that was signed."""
+    if hashlib.sha256(body).hexdigest() != signed.body_sha256:
+        raise NotSigned("The body is not the one that was signed.")

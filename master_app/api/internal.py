@@ -1,5 +1,7 @@
 """What nodes say to the master: heartbeats and groups of registrations, signed."""
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -30,5 +32,10 @@ class RegistrationsView(APIView):
     permission_classes = (SignedByCluster,)
 
     def post(self, request: Request) -> Response:
-        results = services.registrations_apply(registrations=parse_registrations(request.data))
-        return Response({"results": [vars(result) for result in results]})
+        return Response(apply_registrations(request.data))
+
+
+def apply_registrations(message: Any) -> dict[str, Any]:
+    """Record what a message's registrations say, and return what became of each."""
+    results = services.registrations_apply(registrations=parse_registrations(message))
+    return {"results": [vars(result) for result in results]}
