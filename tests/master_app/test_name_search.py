@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import QuerySet
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -35,6 +36,15 @@ def files() -> list[File]:
 
 def found(*texts: str) -> list[str]:
     return [file.name for file in files_named(File.objects.all(), texts).order_by(NEWEST_FOUND)]
+
+
+def plan_of(files: QuerySet[File]) -> list[str]:
+    with CaptureQueriesContext(connection) as captured:
+        list(files.order_by(NEWEST_FOUND)[:20])
+    (search,) = [query["sql"] for query in captured]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {search}")
+        return [row[3] for row in cursor.fetchall()]
 
 
 @pytest.mark.parametrize(
@@ -86,12 +96,7 @@ def test_the_index_finds_what_reading_every_name_finds() -> None:
 
 
 def test_a_search_reads_the_index_and_not_the_names(files: list[File]) -> None:
-    with CaptureQueriesContext(connection) as captured:
-        found("report")
-    (search,) = [query["sql"] for query in captured if "LIKE" in query["sql"]]
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN QUERY PLAN {search}")
-        plan = [row[3] for row in cursor.fetchall()]
+    plan = plan_of(files_named(File.objects.all(), ["report"]))
     assert plan[0].startswith(f"SCAN {derived.NAMES} VIRTUAL TABLE")
     assert plan[1].startswith("SEARCH master_app_file USING INTEGER PRIMARY KEY")
     assert len(plan) == 2, "the rows come in the order of the index"
@@ -122,6 +127,29 @@ def test_a_whole_hash_finds_its_files_and_those_that_are_named_after_it(files: l
     assert [file.name for file in both] == [f"{blob_hash}.bak", files[0].name]
     one = files_found(File.objects.all(), [blob_hash, "annual"])
     assert [file.name for file in one] == [files[0].name]
+
+
+def test_a_whole_hash_asks_the_index_once_and_not_for_each_file(files: list[File]) -> None:
+    plan = plan_of(files_found(File.objects.all(), [files[0].blob.hash]))
+    assert any(derived.NAMES in step for step in plan), plan
+    assert not any("CORRELATED" in step for step in plan), plan
+    assert "SCAN master_app_file" not in plan
+
+
+@pytest.mark.parametrize("blob_hash", ["ab", "report", "2024"])
+@pytest.mark.parametrize("is_indexed", [True, False])
+def test_a_word_that_is_also_a_hash_is_still_found_in_names(
+    files: list[File], blob_hash: str, *, is_indexed: bool
+) -> None:
+    expected = {name for name in NAMES if blob_hash in name.lower()} | {"its own.bin"}
+    file_register(blob_hash=blob_hash, name="its own.bin", size=1, replicas=[])
+    if not is_indexed:
+        File.objects.create(blob=files[0].blob, name="late", created_at=files[0].created_at)
+    assert set(files_found(File.objects.all(), [blob_hash]).values_list("name", flat=True)) == (
+        expected
+    )
+    with_another = files_found(File.objects.all(), [blob_hash, "own"])
+    assert [file.name for file in with_another] == ["its own.bin"]
 
 
 def test_the_api_pages_through_what_it_finds_and_misses_nothing(client: Client) -> None:
