@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -13,6 +12,7 @@ from django.db.models.sql.compiler import SQLCompiler
 Row = tuple[Any, ...]
 # So many texts go into one statement; more take several.
 MAX_TEXTS: Final = 512
+_ON_CONNECTION: Final = "_prepared_queries"
 
 
 class Placeholder(str):
@@ -48,18 +48,18 @@ class PreparedQuery:
 
     def __init__(self, make: Callable[[Sequence[str]], QuerySet[Any, Row]]) -> None:
         self._make = make
-        # A compiler belongs to its connection, and a connection to its thread.
-        self._compiled: WeakKeyDictionary[BaseDatabaseWrapper, dict[int, _Compiled]] = (
-            WeakKeyDictionary()
-        )
 
     def rows(self, *texts: str) -> list[Row]:
         """Return the rows for these texts."""
         connection = connections[DEFAULT_DB_ALIAS]
-        by_count = self._compiled.setdefault(connection, {})
-        if len(texts) not in by_count:
-            by_count[len(texts)] = self._compile(connection, len(texts))
-        return by_count[len(texts)].rows(connection, texts)
+        # A compiler belongs to its connection, and a connection to its thread. Kept on the
+        # connection, what is made goes with it; kept here, it would hold the connection for good.
+        compiled: dict[tuple[PreparedQuery, int], _Compiled]
+        compiled = vars(connection).setdefault(_ON_CONNECTION, {})
+        key = (self, len(texts))
+        if key not in compiled:
+            compiled[key] = self._compile(connection, len(texts))
+        return compiled[key].rows(connection, texts)
 
     def rows_in(self, texts: Iterable[str]) -> Iterator[Row]:
         """Yield the rows for any number of texts, of a query that looks for one of several."""
