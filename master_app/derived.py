@@ -61,10 +61,17 @@ _TOTALS_OBJECTS: Final = {
         verified_bytes = verified_bytes + NEW.verified * NEW.size - OLD.verified * OLD.size;
         END""",
 }
+# The index has the names of the files up to `names_until`, and of no others: SQLite takes a removal
+# of what an index does not have for damage. Numbers begin anew after `flush`, and `loaddata` brings
+# its own, so a new file may have one of those; its name is added at once.
 # Without positions the index takes half the room; what it finds is compared with the name itself.
 _NAMES_OBJECTS: Final = {
     "master_app_file_names": """CREATE VIRTUAL TABLE master_app_file_names USING fts5 (name,
         content='master_app_file', content_rowid='id', tokenize='trigram', detail='none')""",
+    "master_app_file_name_in": """CREATE TRIGGER master_app_file_name_in
+        AFTER INSERT ON master_app_file
+        WHEN NEW.id <= (SELECT names_until FROM master_app_totals) BEGIN
+        INSERT INTO master_app_file_names (rowid, name) VALUES (NEW.id, NEW.name); END""",
     "master_app_file_name_out": """CREATE TRIGGER master_app_file_name_out
         AFTER DELETE ON master_app_file
         WHEN OLD.id <= (SELECT names_until FROM master_app_totals) BEGIN
@@ -86,8 +93,8 @@ _READ_TOTALS: Final = """SELECT files, blobs, verified_blobs, verified_bytes, re
 _INDEX_NEW_NAMES: Final = (
     """INSERT INTO master_app_file_names (rowid, name) SELECT id, name FROM master_app_file
     WHERE id > (SELECT names_until FROM master_app_totals)""",
-    """UPDATE master_app_totals SET names_until =
-    max(names_until, coalesce((SELECT max(id) FROM master_app_file), 0))""",
+    """UPDATE master_app_totals SET
+    names_until = coalesce((SELECT max(id) FROM master_app_file), 0)""",
 )
 _ALL_INDEXED: Final = """SELECT names_until >= coalesce((SELECT max(id) FROM master_app_file), 0)
     FROM master_app_totals"""

@@ -2,6 +2,9 @@ from typing import Any
 
 import hypothesis
 import pytest
+from django.contrib.contenttypes.models import ContentType
+from django.core import serializers
+from django.core.management import call_command
 from django.db import connection
 from hypothesis import strategies as st
 
@@ -18,6 +21,13 @@ def execute(*statements: str) -> None:
     with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
+
+
+def check_index() -> None:
+    """Let SQLite compare the index with the names; it raises where they differ."""
+    execute(
+        f"INSERT INTO {derived.NAMES} ({derived.NAMES}, rank) VALUES ('integrity-check', 1)"  # noqa: S608
+    )
 
 
 actions = st.one_of(
@@ -97,6 +107,38 @@ def test_what_is_missing_or_left_over_is_mended_after_a_migration(damage: tuple[
     assert derived.totals() == derived.count_anew()
     assert derived.names_are_indexed()
     assert files_named(File.objects.all(), [".txt"]).count() == 2
+
+
+@pytest.mark.parametrize("inhibit_post_migrate", [True, False])
+def test_after_a_flush_new_files_are_found_and_can_be_deleted(
+    *, inhibit_post_migrate: bool
+) -> None:
+    for number in range(3):
+        add_file(f"before {number}.txt")
+    call_command("flush", interactive=False, inhibit_post_migrate=inhibit_post_migrate)
+    ContentType.objects.clear_cache()
+    assert [add_file(name).pk for name in ("one", "two")] == [1, 2], "numbers begin anew"
+    assert derived.names_are_indexed()
+    assert files_named(File.objects.all(), ["one"]).count() == 1
+    File.objects.get(name="two").delete()
+    assert not files_named(File.objects.all(), ["two"]).exists()
+    add_file("four")
+    assert files_named(File.objects.all(), ["four"]).count() == 1
+    assert derived.totals() == derived.count_anew()
+    check_index()
+
+
+def test_a_file_that_is_loaded_under_an_old_number_is_found_and_can_be_deleted() -> None:
+    files = [add_file(f"before {number}.txt") for number in range(3)]
+    saved = serializers.serialize("json", files[:1])
+    files[0].delete()
+    for loaded in serializers.deserialize("json", saved):
+        loaded.save()
+    assert [file.name for file in files_named(File.objects.all(), ["before 0"])] == ["before 0.txt"]
+    check_index()
+    File.objects.get(name="before 0.txt").delete()
+    assert not files_named(File.objects.all(), ["before 0"]).exists()
+    check_index()
 
 
 def test_what_is_whole_is_left_alone(django_assert_max_num_queries: Any) -> None:
