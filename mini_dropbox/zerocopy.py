@@ -91,6 +91,9 @@ class FileSending:
             raise
 
     async def _wait_for_room(self) -> None:
+        if self._abandoned:
+            # It was while a thread sent; nobody would end the waiting.
+            raise ReaderGone
         self._room = self._loop.create_future()
         self._loop.add_writer(self._socket, self._wake)
         try:
@@ -111,10 +114,14 @@ def is_in_memory(file: int, offset: int, count: int) -> bool:
     """
     if sys.platform != "linux":
         return False
+    # Python has neither where it was built for an older system or C library.
+    no_wait = getattr(os, "RWF_NOWAIT", None)
+    if no_wait is None or not hasattr(os, "preadv"):
+        return False
     try:
         for probe in (*range(offset, offset + count, PROBE_BYTES), offset + count - 1):
-            os.preadv(file, [bytearray(1)], probe, os.RWF_NOWAIT)
-    except OSError:
+            os.preadv(file, [bytearray(1)], probe, no_wait)
+    except (OSError, NotImplementedError):
         return False
     return True
 

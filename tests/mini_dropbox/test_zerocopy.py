@@ -9,7 +9,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ import uvicorn
 
 from mini_dropbox import zerocopy
 from mini_dropbox.patient_protocol import PatientProtocol
-from mini_dropbox.zerocopy import EXTENSION, FileCutShort, FileSending, ReaderGone
+from mini_dropbox.zerocopy import (
+    EXTENSION,
+    FileCutShort,
+    FileSending,
+    ReaderGone,
+    is_in_memory,
+)
 from tests.support.protocol_server import (
     PATIENCE,
     Receive,
@@ -326,6 +332,33 @@ class TestSending:
             with pytest.raises(asyncio.CancelledError):
                 await task
 
+    async def test_ends_when_it_is_abandoned_while_a_thread_sends(
+        self,
+        pair: tuple[socket.socket, socket.socket],
+        application: Application,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        begun, may_end = threading.Event(), threading.Event()
+
+        def wait_for_the_disk(*_: int) -> int:
+            begun.set()
+            may_end.wait(PATIENCE)
+            return 0
+
+        monkeypatch.setattr(zerocopy, "is_in_memory", lambda *_: False)
+        monkeypatch.setattr(zerocopy, "_send_some", wait_for_the_disk)
+        with suppress(BlockingIOError):
+            while True:
+                pair[0].send(bytes(100_000))
+        with application.file.open("rb") as file:
+            sending = FileSending(pair[0].fileno())
+            task = asyncio.create_task(sending.send(file.fileno(), 0, FILE_BYTES))
+            await _until(begun.is_set)
+            sending.abandon()
+            may_end.set()
+            with pytest.raises(ReaderGone):
+                await asyncio.wait_for(task, PATIENCE)
+
     async def test_says_that_the_file_is_too_short(
         self, pair: tuple[socket.socket, socket.socket], application: Application
     ) -> None:
@@ -334,6 +367,28 @@ class TestSending:
             with pytest.raises(FileCutShort):
                 await sending.send(file.fileno(), FILE_BYTES - 1, 2)
             assert pair[1].recv(10) != b""
+
+
+class TestMemory:
+    """`is_in_memory` where the system cannot tell."""
+
+    @pytest.mark.parametrize("missing", ["RWF_NOWAIT", "preadv"])
+    def test_is_not_claimed_without_the_means_to_ask(
+        self, application: Application, monkeypatch: pytest.MonkeyPatch, missing: str
+    ) -> None:
+        monkeypatch.delattr(os, missing, raising=False)
+        with application.file.open("rb") as file:
+            assert not is_in_memory(file.fileno(), 0, FILE_BYTES)
+
+    def test_is_not_claimed_where_the_c_library_cannot_ask(
+        self, application: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> int:
+            raise NotImplementedError("preadv2 is not available")
+
+        monkeypatch.setattr(os, "preadv", refuse, raising=False)
+        with application.file.open("rb") as file:
+            assert not is_in_memory(file.fileno(), 0, FILE_BYTES)
 
 
 async def _until(condition: Callable[[], bool]) -> None:
