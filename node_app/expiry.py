@@ -23,23 +23,26 @@ async def sweep_loop(uploads: UploadStore, turns: Turns, run: RunBlocking) -> No
         await asyncio.sleep(SWEEP_SECONDS)
         now = time.monotonic()
         try:
-            await sweep(uploads, turns, run, now - swept_at)
+            await run(uploads.age, now - swept_at)
+            # Whatever fails from here on, this time has been counted.
+            swept_at = now
+            await remove_expired(uploads, turns, run)
         except (NodeError, sqlite3.Error):
             logger.exception("Old uploads could not be looked through")
-        else:
-            swept_at = now
 
 
-async def sweep(uploads: UploadStore, turns: Turns, run: RunBlocking, seconds: float) -> None:
-    """Let `seconds` pass for all uploads, and remove the expired ones that nobody works on."""
-    for upload_id in await run(uploads.age, seconds):
+async def remove_expired(uploads: UploadStore, turns: Turns, run: RunBlocking) -> None:
+    """Remove the expired uploads that nobody works on; one that stays keeps no other."""
+    for upload_id in await run(uploads.expired):
         if turns.is_busy(upload_id):
             continue
-        async with turns.take(upload_id):
-            try:
+        try:
+            async with turns.take(upload_id):
                 upload = await run(uploads.get, upload_id)
-            except UploadNotFound:
-                continue
-            # Whoever had the turn before may have gone on with it.
-            if upload.idle_seconds >= EXPIRY_SECONDS:
-                await run(uploads.remove, upload_id)
+                # Whoever had the turn before may have gone on with it.
+                if upload.idle_seconds >= EXPIRY_SECONDS:
+                    await run(uploads.remove, upload_id)
+        except UploadNotFound:
+            continue
+        except (NodeError, sqlite3.Error):
+            logger.exception("The expired upload %s could not be removed", upload_id)

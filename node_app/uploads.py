@@ -180,12 +180,15 @@ class UploadStore:
         self._write("DELETE FROM upload WHERE id = ?", (upload_id,))
         self._forget(upload_id)
 
-    def age(self, seconds: float) -> list[str]:
-        """Add `seconds` without progress to every upload, and return those that have expired.
+    def age(self, seconds: float) -> None:
+        """Add `seconds` without progress to every upload.
 
         Counted, rather than read off the clock: a clock that jumps expires nothing early.
         """
         self._write("UPDATE upload SET idle_seconds = idle_seconds + ?", (seconds,))
+
+    def expired(self) -> list[str]:
+        """Return the ids of the uploads without progress for EXPIRY_SECONDS."""
         sql = "SELECT id FROM upload WHERE idle_seconds >= ?"
         return [row[0] for row in self._database.read(sql, (EXPIRY_SECONDS,))]
 
