@@ -95,12 +95,18 @@ class UploadFile(BlobWriter):
             return size
 
     def append_file(self, source: Path, length: int) -> None:
-        """Append another file's first `length` bytes; FileNotFoundError when it has gone."""
-        with self.in_use(), FileIO(source) as part, storage_errors():
-            _copy(part, self._output, length)
-            self.size += length
-            if os.fstat(self._output.fileno()).st_size != self.size:
-                raise StoreFailed("A part of the upload is shorter than it was.")
+        """Append another file's first `length` bytes; FileNotFoundError when it has gone.
+
+        StoreFailed from the next step on when this file has been closed meanwhile.
+        """
+        with FileIO(source) as part:
+            for begin in range(0, length, COPY_BYTES):
+                with self.in_use(), storage_errors():
+                    step = min(COPY_BYTES, length - begin)
+                    _copy(part, self._output, step)
+                    self.size += step
+                    if os.fstat(self._output.fileno()).st_size != self.size:
+                        raise StoreFailed("A part of the upload is shorter than it was.")
 
     def catch_up(self) -> None:
         """Hash what is written and not hashed yet, so that `digests` can tell all of it."""
@@ -144,17 +150,18 @@ class UploadFile(BlobWriter):
 
 
 def _copy(source: FileIO, target: FileIO, length: int) -> None:
-    """Copy up to `length` bytes from the start of `source` to where `target` stands."""
+    """Copy up to `length` bytes from where `source` stands to where `target` does."""
+    stop = source.tell() + length
     end = target.tell() + length
     if hasattr(os, "copy_file_range"):
         # The system copies by itself, or lets both files share what is on the disk.
         with suppress(OSError):
             while (left := end - target.tell()) > 0:
-                if not os.copy_file_range(source.fileno(), target.fileno(), min(COPY_BYTES, left)):
+                if not os.copy_file_range(source.fileno(), target.fileno(), left):
                     return
     # Not every file system can do that.
     while (left := end - target.tell()) > 0:
-        source.seek(length - left)
+        source.seek(stop - left)
         piece = source.read(min(READ_BYTES, left))
         if not piece:
             return

@@ -158,15 +158,19 @@ class UploadStore:
             self._check_room(0)
         return reached
 
-    def concatenate(self, upload: Upload, parts: Sequence[Upload]) -> Upload:
-        """Put the parts' bytes into a new, empty upload; they stay as they are."""
-        with self.open(upload) as file:
-            for part in parts:
-                try:
-                    file.append_file(self._path(part.id), part.offset)
-                except FileNotFoundError:
-                    raise UploadNotFound("A part of the upload has just expired.") from None
-            return self.checkpoint(upload, file)
+    def concatenate(self, upload: Upload, file: UploadFile, parts: Sequence[Upload]) -> Upload:
+        """Put the parts' bytes into a new, empty upload's `file`; they stay as they are.
+
+        StoreFailed soon after `file` was closed meanwhile; the upload may even be removed then.
+        """
+        # Nothing is hashed on the way; what is noted here could outlive a removed upload.
+        file.prefix = None
+        for part in parts:
+            try:
+                file.append_file(self._path(part.id), part.offset)
+            except FileNotFoundError:
+                raise UploadNotFound("A part of the upload has just expired.") from None
+        return self.checkpoint(upload, file)
 
     def finish(self, upload: Upload, stored: Mapping[str, Any]) -> Upload:
         """Note what became of an upload, then drop its own name for the bytes."""

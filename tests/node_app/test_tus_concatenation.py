@@ -1,14 +1,21 @@
 """tus 1.0: uploads that are joined from parts."""
 
+import asyncio
+import contextlib
 import os
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from node_app import uploadfile
 from node_app.errors import BelowQuorum
 from tests.support.blob_backends import md5
 from tests.support.refusals import refusal
 from tests.support.tus_node import BODY_TYPE, LIMIT, TusNode, metadata
+from tests.support.waiting import eventually_there
 
 PARTS = (b"first " * 100_000, b"", b"second " * 70_000, b"x")
 WHOLE = b"".join(PARTS)
@@ -22,6 +29,46 @@ async def parts(node: TusNode, *contents: bytes) -> list[str]:
             assert (await node.patch(path, 0, content)).status == 204
         paths.append(path)
     return paths
+
+
+class Steps:
+    """Makes copies go in small steps, the first of which waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.begun = threading.Event()
+        self.may_go_on = threading.Event()
+        self._copy: Callable[..., None] = uploadfile._copy
+        monkeypatch.setattr(uploadfile, "COPY_BYTES", 10_000)
+        monkeypatch.setattr(uploadfile, "_copy", self._slowly)
+
+    def _slowly(self, *arguments: Any) -> None:
+        self.count += 1
+        self.begun.set()
+        self.may_go_on.wait(10)
+        self._copy(*arguments)
+
+
+def end_of_joining(node: TusNode, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Return what is set once the thread that joins has ended."""
+    ended = threading.Event()
+    concatenate = node.uploads.concatenate
+
+    def join(*arguments: Any) -> Any:
+        try:
+            return concatenate(*arguments)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(node.uploads, "concatenate", join)
+    return ended
+
+
+def assert_only_parts_are_left(node: TusNode, paths: list[str]) -> None:
+    """Assert that of the joined upload there is no file, and nothing in memory."""
+    names = {path.removeprefix("/uploads/") for path in paths}
+    assert {file.name for file in node.upload_files()} == names
+    assert node.uploads._prefixes.keys() <= names
 
 
 @pytest.fixture(params=["by the system", "by hand"])
@@ -50,6 +97,80 @@ async def test_parts_become_one_blob(node: TusNode, prefix: str) -> None:
     assert head.headers["upload-offset"] == head.headers["upload-length"] == str(len(WHOLE))
     again = await node.tus("POST", "/uploads/", Upload_Concat=concat)
     assert (again.status, again.headers["x-blob-deduplicated"]) == (201, "true")
+
+
+@pytest.mark.usefixtures("copying")
+async def test_parts_are_copied_step_by_step(
+    node: TusNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploadfile, "COPY_BYTES", 99_999)
+    paths = await parts(node, *PARTS)
+
+    created = await node.tus("POST", "/uploads/", Upload_Concat="final;" + " ".join(paths))
+
+    assert created.headers["x-blob-hash"] == md5(WHOLE)
+    assert node.backend.get(md5(WHOLE)) == WHOLE
+
+
+async def test_joining_counts_as_an_upload_and_ends_with_it(
+    node: TusNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(monkeypatch)
+    paths = await parts(node, *PARTS)
+    in_flight: set[asyncio.Task[Any] | None] = set()
+
+    @contextlib.contextmanager
+    def upload_in_flight() -> Iterator[None]:
+        task = asyncio.current_task()
+        in_flight.add(task)
+        try:
+            yield
+        finally:
+            in_flight.discard(task)
+
+    ended = end_of_joining(node, monkeypatch)
+    monkeypatch.setattr(node, "upload_in_flight", upload_in_flight)
+    concat = "final;" + " ".join(paths)
+    task = asyncio.create_task(node.tus("POST", "/uploads/", Upload_Concat=concat))
+    await eventually_there(steps.begun.is_set)
+    assert in_flight == {task}
+
+    task.cancel()
+    assert refusal(await task) == (503, "shutting_down")
+    assert not ended.is_set()
+    steps.may_go_on.set()
+    await eventually_there(ended.is_set)
+
+    assert (steps.count, in_flight) == (1, set())
+    assert_only_parts_are_left(node, paths)
+
+
+async def test_joining_that_is_given_up_at_its_end_leaves_nothing(
+    node: TusNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes are on disk already, and the row is about to tell of them."""
+    begun, may_go_on = threading.Event(), threading.Event()
+    paths = await parts(node, *PARTS)
+    sync = uploadfile.UploadFile.sync
+
+    def sync_slowly(file: uploadfile.UploadFile) -> int:
+        size = sync(file)
+        begun.set()
+        may_go_on.wait(10)
+        return size
+
+    ended = end_of_joining(node, monkeypatch)
+    monkeypatch.setattr(uploadfile.UploadFile, "sync", sync_slowly)
+    concat = "final;" + " ".join(paths)
+    task = asyncio.create_task(node.tus("POST", "/uploads/", Upload_Concat=concat))
+    await eventually_there(begun.is_set)
+
+    task.cancel()
+    assert refusal(await task) == (503, "shutting_down")
+    may_go_on.set()
+    await eventually_there(ended.is_set)
+
+    assert_only_parts_are_left(node, paths)
 
 
 async def test_a_part_is_no_blob_and_says_that_it_is_a_part(node: TusNode) -> None:

@@ -24,7 +24,7 @@ async def create(request: Request, node: Node) -> None:
     upload = await _begin(request, node, length, concat)
     try:
         if is_final:
-            upload = await node.run(node.uploads.concatenate, upload, parts)
+            upload = await _join(node, upload, parts)
         elif has_body:
             with node.upload_in_flight():
                 async with node.turns.take(upload.id) as turn:
@@ -37,6 +37,16 @@ async def create(request: Request, node: Node) -> None:
     location = header(b"location", headers.PATH + upload.id)
     no_body = header(b"content-length", 0)
     await request.respond(201, b"", [location, no_body, *headers.progress(upload)])
+
+
+async def _join(node: Node, upload: Upload, parts: list[Upload]) -> Upload:
+    """Put the parts' bytes into the upload; who gives up closes the file, which ends the copying.
+
+    UploadNotFound, StoreFull or StoreFailed.
+    """
+    with node.upload_in_flight(), await node.run(node.uploads.open, upload) as file:
+        joined: Upload = await node.run(node.uploads.concatenate, upload, file, parts)
+        return joined
 
 
 async def _begin(request: Request, node: Node, length: int | None, concat: str) -> Upload:
