@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 from mini_dropbox.durability import fsync_folder
 from node_app.blobindex import BlobIndex, BlobRecord, Totals
-from node_app.blobwriter import BlobWriter, Digests
+from node_app.blobwriter import MEMORY_BYTES, BlobWriter, Digests
 from node_app.commits import Commit, Incoming, Outcome, going_on, without_repetition
 from node_app.compression import DAMAGED, ENCODING, CompressedReader
 from node_app.disk import FOLDER_MODE, make_folder_durable, positioned_read, storage_errors
@@ -146,6 +146,10 @@ class BlobStore(ABC):
         """Make each writer's bytes a blob, durable and all at once; errors are each one's own."""
 
     @abstractmethod
+    def _make_durable(self, writer: BlobWriter) -> None:
+        """Put a large new content on disk ahead of its placing, where that saves time then."""
+
+    @abstractmethod
     def _settle(self, blob_hash: str) -> None:
         """Make sure that a blob that is already in place is durable."""
 
@@ -157,15 +161,21 @@ class BlobStore(ABC):
     def _quarantine(self, blob_hash: str) -> None:
         """Set the bytes under this name aside as evidence."""
 
-    def _is_present(self, writer: BlobWriter, digests: Digests, record: BlobRecord | None) -> bool:
+    def _is_present(self, commit: Commit, record: BlobRecord | None) -> bool:
         """Compare with what stands under the name; a damaged blob is set aside."""
+        digests = commit.digests
         try:
             with closing(self._open_unverified(digests.md5)) as reader:
-                if _same_bytes(reader, writer):
+                if commit.was_compared and reader.size == digests.size:
+                    return True
+                if _same_bytes(reader, commit.writer):
                     return True
             if record is None and self._read_digests(digests.md5).md5 == digests.md5:
                 raise HashCollision(COLLISION)
         except BlobNotFound:
+            if record is not None and record.encoding:
+                # It says how the bytes that are gone were stored; the new ones are as they came.
+                self._index.remove(record)
             return False
         except BlobDamaged:
             logger.warning("The copy of %s cannot be decompressed", digests.md5)
@@ -180,6 +190,10 @@ class BlobStore(ABC):
             for commit in group:
                 with commit:
                     held.enter_context(commit.writer.in_use())
+            for commit in going_on(group):
+                if commit.digests.size > MEMORY_BYTES:
+                    with commit:
+                        self._prepare(commit)
             # In a fixed order, so that two groups never wait for one another.
             for stripe in sorted({_stripe(commit.digests.md5) for commit in group}):
                 held.enter_context(self._locks[stripe])
@@ -189,6 +203,16 @@ class BlobStore(ABC):
             self._place_all([commit for commit in group if commit.is_new])
             self._put_records([commit for commit in group if commit.needs_record])
 
+    def _prepare(self, commit: Commit) -> None:
+        """Do what takes as long as the content is large before others have to wait for it."""
+        try:
+            with closing(self._open_unverified(commit.digests.md5)) as reader:
+                commit.was_compared = _same_bytes(reader, commit.writer)
+        except BlobNotFound:
+            self._make_durable(commit.writer)
+        except BlobDamaged:
+            logger.info("The copy of %s is damaged, as the commit will find", commit.digests.md5)
+
     def _examine(self, commit: Commit) -> None:
         """Find out whether the content is here; HashCollision when another one is."""
         digests = commit.digests
@@ -197,7 +221,7 @@ class BlobStore(ABC):
             # Also when the bytes that the record tells of are damaged or gone: other nodes
             # have them, and one address must not mean two contents.
             raise HashCollision(COLLISION)
-        commit.found = self._is_present(commit.writer, digests, record)
+        commit.found = self._is_present(commit, record)
         if commit.found and record is None:
             # A process that ended early left it: complete, but maybe not yet durable.
             self._settle(digests.md5)
@@ -377,6 +401,9 @@ class LocalBlobStore(BlobStore):
         for commit in going_on(group):
             with commit:
                 self._settle_name(commit.digests.md5, just_settled)
+
+    def _make_durable(self, writer: BlobWriter) -> None:
+        writer.make_durable()
 
     def _rename(self, writer: BlobWriter, blob_hash: str) -> None:
         target = self._plain(blob_hash)

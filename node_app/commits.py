@@ -31,6 +31,8 @@ class Commit:
         self._incoming = incoming
         self.writer = incoming.writer
         self.digests: Digests = incoming.writer.digests()
+        # Whether it was the same as what stands under its name, before the locks.
+        self.was_compared = False
         self.found = False
         self.has_record = False
         self.error: NodeError | None = None

@@ -14,7 +14,7 @@ from typing import Final, Self
 from mini_dropbox.wire import NodeEntry
 from node_app.blobwriter import BlobWriter
 from node_app.blocking import RunBlocking
-from node_app.errors import NodeError, PeerError
+from node_app.errors import NodeError, PeerError, PeerSilent
 from node_app.growth import Growth
 from node_app.peer_client import PeerClient, Receipt
 
@@ -59,7 +59,10 @@ class EarlyCopies:
             await asyncio.gather(*self._sendings.values(), return_exceptions=True)
 
     async def receipt(self, peer: NodeEntry) -> Receipt | None:
-        """Return what a peer gave for the whole content, once it has it; None without one."""
+        """Return what a peer gave for the whole content, once it has it; None without one.
+
+        PeerSilent when the peer has stopped.
+        """
         sending = self._sendings.get(peer.node_id)
         return None if sending is None else await asyncio.shield(sending)
 
@@ -68,6 +71,8 @@ class EarlyCopies:
             return None
         try:
             return await self._client.send_ahead(peer, self._pieces())
+        except PeerSilent:
+            raise
         except (PeerError, NodeError) as error:
             logger.warning("A copy is not sent ahead: %s", error)
             return None

@@ -231,6 +231,10 @@ class PeerError(Exception):
     """A peer did not do what it was asked; the text names host, method and what it said."""
 
 
+class PeerSilent(PeerError):
+    """A peer said nothing for too long; asked again, it would be silent again."""
+
+
 class MasterError(Exception):
     """The master did not do what it was asked; the text names host, method and what it said."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ from mini_dropbox.signing import EMPTY_BODY_SHA256, Signer
 from mini_dropbox.wire import PEER_BLOBS_PATH, RECEIPTS_PATH, NodeEntry
 from node_app import http_client, replica_batch
 from node_app.blobwriter import Digests
-from node_app.errors import HashCollision, PeerError
+from node_app.errors import HashCollision, PeerError, PeerSilent
 from node_app.replica_batch import ReplicaHead
 
 # A peer that says nothing for this long has stopped: uploads and reads then go elsewhere,
 # and all of it has to end within five seconds.
 PUSH_QUIET_SECONDS: Final = 3.5
 READ_QUIET_SECONDS: Final = 3.5
+# What is sent has to be on the peer's disk before it answers; so much a second even slow ones take.
+SLOWEST_DISK_BYTES: Final = 20 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -62,26 +65,32 @@ class PeerClient:
             **http_client.signed_headers(self._signer, "PUT", url, digests.sha256),
             "Content-Length": str(digests.size),
         }
-        return await self._put(url, body, headers)
+        return await self._put(url, body, headers, size=digests.size)
 
     async def _put(
-        self, url: str, body: bytes | AsyncIterator[bytes], headers: Mapping[str, str]
+        self,
+        url: str,
+        body: bytes | AsyncIterator[bytes],
+        headers: Mapping[str, str],
+        *,
+        size: int,
     ) -> bool:
-        limit = http_client.time_limit(PUSH_QUIET_SECONDS)
+        """PUT, and read what the peer says of a replica of `size` bytes."""
+        answer_seconds = _answer_seconds(size)
         try:
             async with (
-                asyncio.timeout(PUSH_QUIET_SECONDS) as quiet,
+                asyncio.timeout(answer_seconds) as quiet,
                 self._session.put(
                     url,
-                    data=body if isinstance(body, bytes) else _timed(body, quiet),
+                    data=body if isinstance(body, bytes) else _timed(body, quiet, answer_seconds),
                     headers=headers,
-                    timeout=limit,
+                    timeout=http_client.time_limit(None),
                     allow_redirects=False,
                 ) as response,
             ):
                 answer = await http_client.read_json(response)
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            raise PeerError(f"PUT {url}: {error or type(error).__name__}") from error
+            raise _failed(f"PUT {url}", error) from error
         if response.status == HashCollision.status:
             raise HashCollision(str(answer.get("message", "")))
         if response.status != 200:
@@ -100,7 +109,7 @@ class PeerClient:
                 asyncio.timeout(None) as quiet,
                 self._session.post(
                     url,
-                    data=_timed(body, quiet),
+                    data=_timed(body, quiet, PUSH_QUIET_SECONDS),
                     headers=headers,
                     timeout=http_client.time_limit(None),
                     allow_redirects=False,
@@ -108,7 +117,7 @@ class PeerClient:
             ):
                 answer = await http_client.read_json(response)
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            raise PeerError(f"POST {url}: {error or type(error).__name__}") from error
+            raise _failed(f"POST {url}", error) from error
         if response.status != 200:
             raise PeerError(f"POST {url}: {response.status} {answer.get('message', '')}")
         try:
@@ -131,7 +140,7 @@ class PeerClient:
             sha256=digests.sha256,
         )
         headers = http_client.signed_headers(self._signer, "PUT", url, EMPTY_BODY_SHA256)
-        return await self._put(url, b"", headers)
+        return await self._put(url, b"", headers, size=digests.size)
 
     async def put_all(
         self, peer: NodeEntry, replicas: Sequence[tuple[ReplicaHead, bytes]]
@@ -141,14 +150,23 @@ class PeerClient:
         message = replica_batch.encode(replicas)
         signed = hashlib.sha256(message).hexdigest()
         headers = http_client.signed_headers(self._signer, "POST", url, signed)
-        limit = http_client.time_limit(PUSH_QUIET_SECONDS)
+        limit = http_client.time_limit(None)
         try:
-            async with self._session.post(
-                url, data=message, headers=headers, timeout=limit, allow_redirects=False
-            ) as response:
+            async with (
+                # Also while the message is written: a stopped peer takes what fits its buffers.
+                asyncio.timeout(PUSH_QUIET_SECONDS),
+                self._session.post(
+                    url,
+                    # In pieces: megabytes at once would hold up the event loop.
+                    data=io.BytesIO(message),
+                    headers=headers,
+                    timeout=limit,
+                    allow_redirects=False,
+                ) as response,
+            ):
                 answer = await http_client.read_json(response)
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            raise PeerError(f"POST {url}: {error or type(error).__name__}") from error
+            raise _failed(f"POST {url}", error) from error
         results = answer.get("results", [])
         if response.status != 200 or len(results) != len(replicas):
             raise PeerError(f"POST {url}: {response.status} {answer.get('message', '')}")
@@ -199,11 +217,23 @@ def _outcome(request: str, result: Mapping[str, Any]) -> bool | Exception:
     return PeerError(f"{request}: {message}")
 
 
-async def _timed(body: AsyncIterator[bytes], quiet: asyncio.Timeout) -> AsyncIterator[bytes]:
+def _failed(request: str, error: Exception) -> PeerError:
+    kind = PeerSilent if isinstance(error, TimeoutError) else PeerError
+    return kind(f"{request}: {error or type(error).__name__}")
+
+
+def _answer_seconds(size: int) -> float:
+    """Return how long a peer may take to make a replica of `size` bytes durable, or compare it."""
+    return PUSH_QUIET_SECONDS + size / SLOWEST_DISK_BYTES
+
+
+async def _timed(
+    body: AsyncIterator[bytes], quiet: asyncio.Timeout, answer_seconds: float
+) -> AsyncIterator[bytes]:
     """Limit how long the peer takes for a piece, and for its answer, but not the next piece's."""
     clock = asyncio.get_running_loop().time
     async for piece in body:
         quiet.reschedule(clock() + PUSH_QUIET_SECONDS)
         yield piece
         quiet.reschedule(None)
-    quiet.reschedule(clock() + PUSH_QUIET_SECONDS)
+    quiet.reschedule(clock() + answer_seconds)

@@ -22,6 +22,7 @@ from node_app.errors import (
     HashCollision,
     NodeError,
     PeerError,
+    PeerSilent,
     StoreFailed,
     StoreFull,
     Unavailable,
@@ -191,12 +192,14 @@ class Replicator:
     async def _push(
         self, node: NodeEntry, incoming: Incoming, digests: Digests, early: EarlyCopies | None
     ) -> bool:
-        receipt = await early.receipt(node) if early is not None else None
         named = {"name": incoming.name, "content_type": incoming.content_type}
         with self._suspicion(node):
+            receipt = await early.receipt(node) if early is not None else None
             if receipt is not None and receipt.digests == digests:
                 try:
                     return await self._peers.redeem(node, receipt, **named)
+                except PeerSilent:
+                    raise
                 except PeerError as error:
                     logger.warning("What was sent ahead has to be sent again: %s", error)
             return await self._peers.put(node, digests, self._chunks(incoming.writer), **named)

@@ -6,7 +6,7 @@ import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -391,3 +391,36 @@ def assert_nothing_is_kept(backend: LocalBackend) -> None:
 def assert_next_upload_works(backend: LocalBackend, content: bytes) -> None:
     assert not backend.put(content)
     assert backend.get(md5(content)) == content
+
+
+def test_a_large_content_that_waits_for_the_disk_holds_up_no_other(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_fsync, waits, may_go_on = os.fsync, Event(), Event()
+
+    def slow_fsync(descriptor: int) -> None:
+        if os.fstat(descriptor).st_size == len(LARGE):
+            waits.set()
+            assert may_go_on.wait(20)
+        really_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow_fsync)
+    large = Thread(target=backend.put, args=(LARGE,))
+    large.start()
+    assert waits.wait(20)
+    same_lock = next(
+        content
+        for content in (b"%d" % number for number in range(10_000))
+        if md5(content)[:2] == md5(LARGE)[:2]
+    )
+
+    small = Thread(target=backend.put, args=(same_lock,))
+    small.start()
+    small.join(20)
+    went_on = not small.is_alive()
+    may_go_on.set()
+    large.join()
+    small.join()
+
+    assert went_on
+    assert backend.get(md5(LARGE)) == LARGE

@@ -12,7 +12,7 @@ from mini_dropbox.wire import NodeEntry
 from node_app.blobwriter import BlobWriter, Digests
 from node_app.cluster_view import ClusterView
 from node_app.early_copies import MINIMUM_BYTES, EarlyCopies
-from node_app.errors import PeerError
+from node_app.errors import PeerError, PeerSilent
 from node_app.growth import Growth
 from node_app.peer_client import Receipt
 from node_app.receipts import Receipts
@@ -38,6 +38,7 @@ class FakePeer:
         self.calls: list[str] = []
         self.failing: set[str] = set()
         self.claims: Digests | None = None
+        self.silent: set[str] = set()
 
     async def send_ahead(self, peer: NodeEntry, body: AsyncIterator[bytes]) -> Receipt:
         self._called("send_ahead")
@@ -58,6 +59,8 @@ class FakePeer:
 
     def _called(self, call: str) -> None:
         self.calls.append(call)
+        if call in self.silent:
+            raise PeerSilent(f"{call} was not answered")
         if call in self.failing:
             raise PeerError(f"{call} failed")
 
@@ -130,6 +133,24 @@ async def test_what_fails_on_the_way_is_pushed_as_any_other(
 
     assert peer.received == CONTENT
     assert peer.calls[-1] == "put"
+
+
+@pytest.mark.parametrize("call", ["send_ahead", "redeem"])
+async def test_a_peer_that_is_silent_is_not_asked_again(
+    replicator: Replicator, backend: LocalBackend, peer: FakePeer, view: ClusterView, call: str
+) -> None:
+    peer.silent.add(call)
+    growth = Growth()
+
+    with backend.store.writer() as writer:
+        async with replicator.send_ahead(writer, growth, len(CONTENT)) as early:
+            writer.write(CONTENT)
+            growth.finish(writer.size)
+            replicas = await replicator.replicate(writer, **NAMED, early=early)
+
+    assert replicas.node_ids == ("8001",)
+    assert peer.calls[-1] == call
+    assert view.home_count(own_is_writable=True) == 1
 
 
 async def test_a_peer_that_received_something_else_is_sent_all_of_it_again(
