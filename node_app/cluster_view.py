@@ -72,13 +72,13 @@ class ClusterView:
         """Return the peers that may hold a blob, likeliest first, whatever their state."""
         ranked = placement.rank(self._map.nodes, blob_hash)
         peers = [node for node in ranked if node.node_id != self._own.node_id]
-        return sorted(peers, key=lambda node: node.state != "healthy" or self._is_suspected(node))
+        return sorted(peers, key=lambda node: node.state != "healthy" or self.is_suspected(node))
 
     def _writable_peers(self) -> list[NodeEntry]:
         return [
             node
             for node in self._map.healthy()
-            if node.node_id != self._own.node_id and not self._is_suspected(node)
+            if node.node_id != self._own.node_id and not self.is_suspected(node)
         ]
 
     def _own_entry(self) -> NodeEntry:
@@ -86,7 +86,8 @@ class ClusterView:
         known = (node for node in self._map.nodes if node.node_id == self._own.node_id)
         return next(known, self._own)
 
-    def _is_suspected(self, node: NodeEntry) -> bool:
+    def is_suspected(self, node: NodeEntry) -> bool:
+        """Tell whether a peer has failed just now."""
         return self._suspected_until.get(node.node_id, 0.0) > self._clock()
 
     def _load(self) -> ClusterMap:

@@ -181,6 +181,9 @@ class Replicator:
     async def _push_all(
         self, node: NodeEntry, incoming: Sequence[Incoming]
     ) -> Sequence[bool | Exception]:
+        if self._cluster.is_suspected(node):
+            # It has failed while these waited for their turn; they need not wait for it as well.
+            raise PeerSilent(f"{node.url} has just failed")
         replicas = []
         for entry in incoming:
             digests = entry.writer.digests()

@@ -76,6 +76,14 @@ def timed(function: Callable[[], requests.Response]) -> tuple[requests.Response,
     return function(), time.monotonic() - began
 
 
+def has_worker(cluster: Cluster, server: Server) -> bool:
+    """Tell whether a process that is supervised now serves here."""
+    try:
+        return cluster.worker(server).is_running()
+    except (StopIteration, IndexError, psutil.NoSuchProcess):
+        return False
+
+
 def assert_everywhere(cluster: Cluster, blobs: list[tuple[str, bytes]]) -> None:
     for node in cluster.nodes:
         for blob_hash, content in blobs:
@@ -118,6 +126,8 @@ def test_nothing_acknowledged_is_lost_when_processes_die_at_random(faulty: Clust
 
     stored = uploads.stored()
     assert stored
+    # A worker whose arbiter was killed goes on answering for a moment before it ends.
+    eventually(lambda: all(has_worker(faulty, each) for each in [faulty.master, *faulty.nodes]), 30)
     eventually(faulty.is_whole, 30)
     for node in faulty.nodes:
         eventually(lambda node=node: node.health().get("outbox") == 0, 30)

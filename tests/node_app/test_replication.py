@@ -23,6 +23,7 @@ from node_app.replication import Replicas, Replicator
 from tests.support.blob_backends import LocalBackend, md5, sha256
 from tests.support.md5_collision import colliding_pair
 from tests.support.nodes import cluster_map, node_entry
+from tests.support.waiting import eventually_there
 
 OWN, *PEERS = (node_entry(number) for number in (8001, 8002, 8003, 8004))
 CONTENT = b"some content"
@@ -35,6 +36,9 @@ class FakePeers:
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.failures: dict[str, Exception] = {}
         self.asked: list[str] = []
+        self.messages = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def put(
         self,
@@ -62,6 +66,8 @@ class FakePeers:
     async def put_all(
         self, peer: NodeEntry, replicas: Sequence[tuple[ReplicaHead, bytes]]
     ) -> list[bool | Exception]:
+        self.messages += 1
+        await self.gate.wait()
         outcomes: list[bool | Exception] = []
         for head, content in replicas:
             digests = Digests(head.hash, sha256(content), head.size)
@@ -330,3 +336,21 @@ async def plant(cluster: Cluster, node_id: str, content: bytes) -> None:
         cluster.own.put(content)
     else:
         cluster.peers.blobs[node_id, md5(content)] = bytes(bytearray(content))
+
+
+async def test_what_waits_for_a_peer_that_fails_does_not_wait_for_it_again(
+    cluster: Cluster,
+) -> None:
+    cluster.view.update(cluster_map(OWN, PEERS[0]))
+    cluster.peers.failures[PEERS[0].node_id] = PeerError("it has stopped")
+    cluster.peers.gate.clear()
+    first = asyncio.create_task(cluster.replicate(b"first"))
+    await eventually_there(lambda: cluster.peers.messages == 1)
+    second = asyncio.create_task(cluster.replicate(b"second"))
+    await asyncio.sleep(0)
+
+    cluster.peers.gate.set()
+
+    for replicas in await asyncio.gather(first, second):
+        assert replicas.node_ids == (OWN.node_id,)
+    assert cluster.peers.messages == 1
