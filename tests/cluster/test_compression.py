@@ -297,5 +297,5 @@ def test_killed_while_it_compresses_a_node_loses_nothing(start_cluster: StartClu
     for node in cluster.nodes:
         for content in contents.values():
             assert Stored(content, node).retrieve().content == content
-    assert cluster.temporary_files() == []
+    eventually(lambda: cluster.temporary_files() == [])
     assert "does not have its digests" not in cluster.log

@@ -134,7 +134,7 @@ def test_nothing_acknowledged_is_lost_when_processes_die_at_random(faulty: Clust
     assert_everywhere(faulty, stored)
     listed = {record["hash"] for record in faulty.master.get("/list").json()}
     assert {blob_hash for blob_hash, _ in stored} <= listed
-    assert faulty.temporary_files() == []
+    eventually(lambda: faulty.temporary_files() == [])
 
 
 def test_a_node_killed_in_the_middle_of_an_upload_keeps_nothing_of_it(faulty: Cluster) -> None:
@@ -149,7 +149,7 @@ def test_a_node_killed_in_the_middle_of_an_upload_keeps_nothing_of_it(faulty: Cl
         kill_both(faulty, node)
 
     eventually(lambda: faulty.has_new_worker(node, worker), 20, what="it is back")
-    assert faulty.temporary_files() == []
+    eventually(lambda: faulty.temporary_files() == [])
     assert "half.bin" not in faulty.master.get("/list").text
 
 

@@ -193,7 +193,7 @@ class TestFiles:
             head, _, body = read_to_the_end(connection).partition(b"\r\n\r\n")
             assert b"content-length: 10" in head
             assert len(body) == 5
-        assert application.ends[path] == ["FileCutShort"]
+        eventually(lambda: application.ends[path] == ["FileCutShort"])
 
     def test_need_a_length_that_was_announced(
         self, server: uvicorn.Server, application: Application
@@ -255,7 +255,7 @@ class TestReaders:
             with connected(server) as connection:
                 connection.sendall(ask(f"{path}-other"))
                 assert read_answer(connection) == (200, content)
-            assert application.ends[f"{path}-other"] == ["returned"]
+            eventually(lambda: application.ends[f"{path}-other"] == ["returned"])
         eventually(lambda: len(application.ends[path]) == STALLED_READERS)
         eventually(lambda: descriptors() <= before, what="all descriptors are closed")
 
