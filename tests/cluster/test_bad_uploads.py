@@ -98,7 +98,7 @@ class TestCutOffBodies:
             connection.head(
                 "POST", "/upload", whole.headers(**{"Content-Length": str(len(whole.body))})
             )
-            connection.send(whole.body[:500_000])
+            connection.send(whole.body[:700_000])
             eventually(cluster.temporary_files, what="the upload is under way")
 
         eventually(lambda: not cluster.temporary_files(), what="its bytes are removed")
