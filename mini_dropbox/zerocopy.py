@@ -122,6 +122,7 @@ def is_in_memory(file: int, offset: int, count: int) -> bool:
         for probe in (*range(offset, offset + count, PROBE_BYTES), offset + count - 1):
             os.preadv(file, [bytearray(1)], probe, no_wait)
     except (OSError, NotImplementedError):
+        # Python raises the latter where the C library has no preadv2.
         return False
     return True
 

@@ -127,6 +127,8 @@ def _head_of_any(node: Node) -> bytes:
     return b"".join(b"%b: %b\r\n" % field for field in fields) + b"\r\n"
 
 
+# `Request` is asked for its headers here, and never for a body or an answer: a call of these two
+# would be a fault of this module.
 async def _receive_nothing() -> Message:
     raise NotImplementedError
 
