@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import socket
+from collections.abc import Iterable
 from typing import Any
 
+from gunicorn.sock import BaseSocket
 from uvicorn_worker import UvicornWorker
 
 from mini_dropbox import env
@@ -19,9 +22,11 @@ class Worker(UvicornWorker):
     every restart fail with "address in use".
     """
 
+    sockets: list[Any]
     CONFIG_KWARGS: dict[str, Any] = {"loop": "auto", **uvicorn_options(env.read().role)}
 
     async def _serve(self) -> None:
+        self.sockets = plain_sockets(self.sockets)
         watch = asyncio.create_task(self._end_with_parent())
         try:
             await super()._serve()
@@ -33,3 +38,12 @@ class Worker(UvicornWorker):
             await asyncio.sleep(PARENT_CHECK_SECONDS)
         # Nobody is left to restart anything from here, so nothing may be waited for.
         os._exit(1)
+
+
+def plain_sockets(listeners: Iterable[BaseSocket]) -> list[socket.socket]:
+    """Return what gunicorn's listeners wrap, for an event loop to take over.
+
+    An event loop detaches a socket that it closes itself. It cannot detach a listener, which would
+    close the same descriptor once more: by then perhaps that of a file being written by a thread.
+    """
+    return [listener.sock for listener in listeners]
