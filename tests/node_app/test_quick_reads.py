@@ -152,7 +152,9 @@ class TestAnswers:
             places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
             pieces = [text[a:b] for a, b in pairwise(places)]
         usual = await exchange(node, PatientProtocol, pieces, hasty=hasty)
-        assert await exchange(node, QuickProtocol, pieces, hasty=hasty) == usual
+        quick = await exchange(node, QuickProtocol, pieces, hasty=hasty)
+        # What cannot be understood ends a connection, and what was not answered by then is not.
+        assert quick.startswith(usual) if hasty else quick == usual
 
     @pytest.mark.parametrize("content", [SMALL, b"", LARGEST, TEXT])
     async def test_are_quick_from_the_second_on(
