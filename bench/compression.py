@@ -29,10 +29,10 @@ from bench import harness, report
 from bench.cluster import HOST, Cluster, running, wait_until
 from bench.harness import BenchError, Row
 from node_app.blobindex import BlobIndex
-from node_app.blobstore import LocalBlobStore
 from node_app.compression import FRAME_BYTES, CompressedReader, FrameEncoder
 from node_app.compressor import Compressor
 from node_app.database import NodeDatabase
+from node_app.local_blobstore import LocalBlobStore
 
 NAME: Final = "compression"
 MIB: Final = 2**20

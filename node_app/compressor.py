@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from node_app.blobindex import BlobRecord
-from node_app.blobstore import LocalBlobReader, LocalBlobStore, digests_of
+from node_app.blobstore import digests_of
 from node_app.blobwriter import Digests
 from node_app.compression import (
     FRAME_BYTES,
@@ -30,6 +30,7 @@ from node_app.compression import (
 )
 from node_app.disk import FILE_MODE, storage_errors
 from node_app.errors import BlobNotFound, NodeError, StoreFailed
+from node_app.local_blobstore import LocalBlobReader, LocalBlobStore
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from mini_dropbox.signing import Signer
 from mini_dropbox.wire import Heartbeat, NodeEntry, Registration
 from node_app import http_client
 from node_app.blobindex import BlobIndex
-from node_app.blobstore import BlobStore, LocalBlobStore, Space
+from node_app.blobstore import BlobStore, Space
 from node_app.blobwriter import BlobWriter
 from node_app.cluster_view import ClusterView
 from node_app.compressor import Compressor
@@ -25,6 +25,7 @@ from node_app.database import NodeDatabase
 from node_app.early_copies import EarlyCopies
 from node_app.errors import HashCollision, MasterError, MasterRefused, NodeError, ShuttingDown
 from node_app.expiry import sweep_loop
+from node_app.local_blobstore import LocalBlobStore
 from node_app.master_client import MasterClient
 from node_app.outbox import Outbox
 from node_app.peer_client import PeerClient

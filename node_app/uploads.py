@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from mini_dropbox.durability import fsync_folder
-from node_app.blobstore import RESERVED_BYTES
 from node_app.database import NodeDatabase, wait_for
 from node_app.disk import FILE_MODE, make_folder_durable, storage_errors
 from node_app.errors import StoreFull, UploadNotFound
+from node_app.local_blobstore import RESERVED_BYTES
 from node_app.uploadfile import PrefixDigests, UploadFile
 
 logger = logging.getLogger(__name__)

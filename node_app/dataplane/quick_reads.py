@@ -8,7 +8,6 @@ from typing import Final
 
 from mini_dropbox.asgi_types import Headers, Message, Scope
 from mini_dropbox.wire import is_blob_hash
-from node_app.blobstore import LocalBlobStore
 from node_app.compression import ENCODING
 from node_app.dataplane import cors
 from node_app.dataplane.encodings import prefers
@@ -16,6 +15,7 @@ from node_app.dataplane.hosts import Hosts
 from node_app.dataplane.http import Request, header
 from node_app.dataplane.retrieve import INLINE_BYTES, blob_headers, naming, read_small
 from node_app.errors import BadHost, NodeError
+from node_app.local_blobstore import LocalBlobStore
 from node_app.node import Node
 from node_app.small_blobs import SmallBlobs
 

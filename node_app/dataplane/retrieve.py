@@ -11,7 +11,7 @@ from typing import Final
 from mini_dropbox.asgi_types import Headers
 from mini_dropbox.wire import NodeEntry, WireError, clean_file_name, is_blob_hash
 from mini_dropbox.zerocopy import FileCutShort, is_in_memory
-from node_app.blobstore import CHUNK_BYTES, BlobReader, LocalBlobReader
+from node_app.blobstore import CHUNK_BYTES, BlobReader
 from node_app.compression import ENCODING, CompressedReader, Readable
 from node_app.dataplane.encodings import prefers
 from node_app.dataplane.http import ClientGone, Request, attachment, header
@@ -25,6 +25,7 @@ from node_app.errors import (
     StoreFailed,
     Unavailable,
 )
+from node_app.local_blobstore import LocalBlobReader
 from node_app.node import Node
 from node_app.peer_client import PeerAnswer
 

@@ -12,7 +12,7 @@ import requests
 from mini_dropbox import secret_files
 from mini_dropbox.signing import EMPTY_BODY_SHA256, Signer
 from mini_dropbox.wire import PEER_BLOBS_PATH, NodeEntry
-from node_app.blobstore import Digests
+from node_app.blobwriter import Digests
 from node_app.http_client import new_session
 from node_app.peer_client import PeerClient
 from node_app.replica_batch import MAX_MESSAGE_BYTES, ReplicaHead, encode

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from django.core.files.storage import InMemoryStorage
 
-from node_app.blobstore import RESERVED_BYTES
 from node_app.errors import StoreFailed, StoreFull, UploadNotFound
+from node_app.local_blobstore import RESERVED_BYTES
 from node_app.uploadfile import UploadFile
 from node_app.uploads import Upload
 from tests.support.blob_backends import DjangoBackend, md5

@@ -13,11 +13,12 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from storages.backends.s3 import S3Storage
 
 from node_app.blobindex import BlobIndex
-from node_app.blobstore import BlobStore, LocalBlobStore
+from node_app.blobstore import BlobStore
 from node_app.compression import FRAME_BYTES, FrameEncoder
 from node_app.compressor import Compressor
 from node_app.database import NodeDatabase
 from node_app.django_blobstore import DjangoBlobStore
+from node_app.local_blobstore import LocalBlobStore
 
 CHUNK = 100_000
 

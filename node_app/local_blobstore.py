@@ -1,0 +1,267 @@
+"""Blobs as files of the node's own disk.
+
+A write goes: temporary file on the same file system, count and hash, fsync, rename, fsync of the
+folder and its new parents.
+"""
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Final
+
+from mini_dropbox.durability import fsync_folder
+from node_app.blobindex import BlobIndex, BlobRecord
+from node_app.blobstore import BlobReader, BlobStore, Space
+from node_app.blobwriter import BlobWriter
+from node_app.commits import Commit, going_on
+from node_app.compression import DAMAGED, ENCODING, CompressedReader
+from node_app.disk import FOLDER_MODE, make_folder_durable, positioned_read, storage_errors
+from node_app.errors import BlobDamaged, BlobNotFound, StoreFull
+
+logger = logging.getLogger(__name__)
+
+# Below this much free space a node takes no more blobs, so that its own records still fit.
+RESERVED_BYTES: Final = 16 * 1024 * 1024
+COMPRESSED_SUFFIX: Final = ".zst"
+
+
+class LocalBlobReader:
+    """A blob of the local disk; an open one stays readable whatever happens to its name."""
+
+    def __init__(self, path: Path | str) -> None:
+        with storage_errors():
+            try:
+                self._file = FileIO(path)
+            except FileNotFoundError:
+                raise BlobNotFound("This node has no such blob.") from None
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def fileno(self) -> int:
+        """Return the descriptor, for the kernel to send from."""
+        return self._file.fileno()
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        with storage_errors():
+            return positioned_read(self._file, offset, length)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class LocalBlobStore(BlobStore):
+    """Blobs as files below the node's folder: `blobs/ab/cd/<md5>`, or `<md5>.zst` if compressed.
+
+    Where both are, they have the same content, and the plain one is read: compression was cut off
+    on its way, and is begun anew because the index does not know of it.
+    """
+
+    opens_locally = True
+
+    def __init__(self, folder: Path, index: BlobIndex) -> None:
+        super().__init__(folder, index)
+        self._folder = folder
+        self._root = str(folder / "blobs")
+        # Folders whose names this process has put on disk.
+        self._settled: set[str] = set()
+        # Told of each blob that has been removed or set aside, in the thread that did it.
+        self.on_removal: Callable[[str], None] = lambda _: None
+        make_folder_durable(folder / "blobs")
+
+    @property
+    def temporary_folder(self) -> Path:
+        """Files on the blobs' own file system, which the next start removes."""
+        return self._temporary
+
+    def path(self, blob_hash: str) -> Path:
+        """Return where the plain blob is, or would be."""
+        return Path(self._plain(blob_hash))
+
+    def compressed_path(self, blob_hash: str) -> Path:
+        """Return where the compressed blob is, or would be."""
+        return Path(self._plain(blob_hash) + COMPRESSED_SUFFIX)
+
+    def _folder_of(self, blob_hash: str) -> str:
+        """Return where both forms are; a text, because making a Path costs as much as a write."""
+        return f"{self._root}/{blob_hash[:2]}/{blob_hash[2:4]}"
+
+    def _plain(self, blob_hash: str) -> str:
+        return f"{self._folder_of(blob_hash)}/{blob_hash}"
+
+    def open(self, blob_hash: str) -> BlobReader:
+        reader = self._open_unverified(blob_hash)
+        # A name appears here with all of its bytes, so a blob without a row is whole as well.
+        if self._index.size(blob_hash) not in {None, reader.size}:
+            reader.close()
+            logger.error("The copy of %s has lost its size", blob_hash)
+            raise BlobDamaged(DAMAGED)
+        return reader
+
+    def space(self) -> Space:
+        with storage_errors():
+            usage = shutil.disk_usage(self._folder)
+        return Space(usage.total, usage.free)
+
+    def probe(self) -> None:
+        if (self.space().free or 0) < RESERVED_BYTES:
+            raise StoreFull("The disk is full; free some space and try again.")
+        with self.writer() as writer:
+            writer.write(b"probe")
+            writer.make_durable()
+
+    def open_plain(self, blob_hash: str) -> LocalBlobReader:
+        """Return the plain form to read from; BlobNotFound when there is none."""
+        return LocalBlobReader(self._plain(blob_hash))
+
+    def untried(self, *, min_age: float, limit: int) -> list[BlobRecord]:
+        """Return blobs that nobody has tried to compress, stored `min_age` seconds ago or more."""
+        return self._index.untried(time.time() - min_age, limit)
+
+    def keep_plain(self, record: BlobRecord) -> None:
+        """Note that compression gains nothing or fails, so that it is never tried again."""
+        plain, compressed = self.path(record.hash), self.compressed_path(record.hash)
+        with self._lock(record.hash), storage_errors():
+            if self._index.get(record.hash) != record:
+                return
+            if plain.exists():
+                # One that could not take the plain form's place would be hidden by it for good.
+                compressed.unlink(missing_ok=True)
+            elif compressed.exists():
+                return
+            self._index.set_stored(record, encoding="", stored_size=record.size)
+
+    def replace_by_compressed(self, record: BlobRecord, temporary: Path) -> bool:
+        """Let a file of frames, durable and checked, take the plain form's place.
+
+        Return whether it did: the blob may have been removed, or stored anew, meanwhile.
+        """
+        target = self.compressed_path(record.hash)
+        with self._lock(record.hash), storage_errors():
+            if self._index.get(record.hash) != record:
+                return False
+            temporary.replace(target)
+            fsync_folder(target.parent)
+            self._drop_plain(record)
+        return True
+
+    def finish_compressed(self, record: BlobRecord) -> bool:
+        """Note a compressed form that has lost its plain one; return whether there is one."""
+        with self._lock(record.hash), storage_errors():
+            found = self.compressed_path(record.hash).exists()
+            if found and self._index.get(record.hash) == record:
+                self._drop_plain(record)
+        return found
+
+    def _open_unverified(self, blob_hash: str) -> BlobReader:
+        try:
+            return self.open_plain(blob_hash)
+        except BlobNotFound:
+            return CompressedReader(LocalBlobReader(self._plain(blob_hash) + COMPRESSED_SUFFIX))
+
+    def _place_all(self, group: Sequence[Commit]) -> None:
+        """Place many in steps: what one wait for the disk can serve is done before it."""
+        if len(group) > 1:
+            for commit in group:
+                with commit:
+                    commit.writer.begin_writeback()
+        for commit in going_on(group):
+            with commit:
+                commit.writer.make_durable()
+        for commit in going_on(group):
+            with commit:
+                self._rename(commit.writer, commit.digests.md5)
+        just_settled: set[str] = set()
+        for commit in going_on(group):
+            with commit:
+                self._settle_name(commit.digests.md5, just_settled)
+
+    def _make_durable(self, writer: BlobWriter) -> None:
+        writer.make_durable()
+
+    def _rename(self, writer: BlobWriter, blob_hash: str) -> None:
+        target = self._plain(blob_hash)
+        try:
+            writer.rename(target)
+        except FileNotFoundError:
+            self._make_folder(self._folder_of(blob_hash))
+            writer.rename(target)
+
+    def _make_folder(self, folder: str) -> None:
+        for path in (_parent(folder), folder):
+            try:
+                os.mkdir(path)  # noqa: PTH102  a text, as above
+            except FileExistsError:
+                continue
+            except FileNotFoundError:
+                # Somebody has removed everything.
+                make_folder_durable(Path(path))
+            Path(path).chmod(FOLDER_MODE)
+            self._settled.discard(path)
+
+    def _settle_name(self, blob_hash: str, just_settled: set[str]) -> None:
+        """Make a new name durable, or take it back."""
+        folder = self._folder_of(blob_hash)
+        if folder in just_settled:
+            return
+        try:
+            self._settle_folder(folder)
+        except OSError:
+            # Nobody may believe in a name that a power cut could take back.
+            self.path(blob_hash).unlink(missing_ok=True)
+            raise
+        just_settled.add(folder)
+
+    def _settle(self, blob_hash: str) -> None:
+        with self._forms(blob_hash)[0].open("rb") as file:
+            os.fsync(file.fileno())
+        folder = self._folder_of(blob_hash)
+        self._settled.discard(folder)
+        self._settle_folder(folder)
+
+    def _settle_folder(self, folder: str) -> None:
+        """Put a folder's entries on disk, and once a process those that lead to it.
+
+        Also where the folders were there before: whoever made them may have ended too early. It
+        comes last, because one commit of the file system's journal then serves all of them.
+        """
+        fsync_folder(folder)
+        for path in (folder, _parent(folder)):
+            if path not in self._settled:
+                fsync_folder(_parent(path))
+                self._settled.add(path)
+
+    def _remove(self, blob_hash: str) -> None:
+        for path in self._forms(blob_hash):
+            path.unlink()
+        self.on_removal(blob_hash)
+        folder = self.path(blob_hash).parent
+        if folder.is_dir():
+            fsync_folder(folder)
+
+    def _quarantine(self, blob_hash: str) -> None:
+        folder = self._folder / "quarantine"
+        make_folder_durable(folder)
+        for path in self._forms(blob_hash):
+            path.replace(folder / f"{path.name}.{time.time_ns()}")
+        self.on_removal(blob_hash)
+        fsync_folder(folder)
+
+    def _drop_plain(self, record: BlobRecord) -> None:
+        """Remove the plain form, for the compressed one is durable; bytes first, then the row."""
+        self.path(record.hash).unlink(missing_ok=True)
+        compressed = self.compressed_path(record.hash)
+        fsync_folder(compressed.parent)
+        size = compressed.stat().st_size
+        self._index.set_stored(record, encoding=ENCODING, stored_size=size)
+
+    def _forms(self, blob_hash: str) -> list[Path]:
+        """Return the files that hold the blob: the one that is read, and what it hides."""
+        forms = (self.path(blob_hash), self.compressed_path(blob_hash))
+        return [path for path in forms if path.exists()]
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
