@@ -7,16 +7,18 @@ import json
 import socket
 import struct
 import sys
-from asyncio import TimerHandle, Transport
+from asyncio import BaseProtocol, TimerHandle, Transport
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from mini_dropbox.asgi_types import Application, Message, Receive, Scope, Send
 from mini_dropbox.env import Role
+from mini_dropbox.large_bodies import LARGE_BYTES, LargeBody
 from mini_dropbox.zerocopy import EXTENSION, IS_SUPPORTED, FileSending, ReaderGone
 
 # A request's line and headers together; what browsers send is a small part of it.
@@ -63,6 +65,10 @@ class PatientProtocol(HttpToolsProtocol):
     # Of pipelined requests the one whose turn it is; `cycle` is the newest.
     _running: RequestResponseCycle | None = None
     _file: FileSending | None = None
+    # What is to come of a body whose length was announced.
+    _body_left: int = 0
+    # The newest request, while the bytes that completed its headers are being looked at.
+    _request_begun: RequestResponseCycle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -84,6 +90,9 @@ class PatientProtocol(HttpToolsProtocol):
         if self._unparsed_bytes > MAX_HEAD_BYTES:
             # The parser keeps an unfinished header, however long it gets.
             self._refuse_head()
+        if self._request_begun is not None:
+            self._receive_large_body(self._request_begun)
+            self._request_begun = None
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep a half-closed connection open as long as it is owed an answer."""
@@ -107,14 +116,32 @@ class PatientProtocol(HttpToolsProtocol):
         self._count_head(len(name) + len(value))
         super().on_header(name, value)
 
+    def on_headers_complete(self) -> None:
+        lengths = [int(value) for name, value in self.headers if name == b"content-length"]
+        self._body_left = lengths[0] if lengths else 0
+        super().on_headers_complete()
+        self._request_begun = self.cycle
+
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0
+        self._body_left -= len(body)
         super().on_body(body)
 
     def on_response_complete(self) -> None:
         # Until now the server was at work: a pipelined request's client was owed its turn to send.
         self._last_data = self.loop.time()
         super().on_response_complete()
+
+    def body_received(self) -> None:
+        """Note that some of a large body has come, past the parser."""
+        self._last_data = self.loop.time()
+        self._unset_keepalive_if_required()
+
+    def body_complete(self) -> None:
+        """Receive requests again, after a large body."""
+        self.parser = httptools.HttpRequestParser(self)
+        self._read_with(self)
+        self.on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser does not take, in the form of every other error."""
@@ -128,6 +155,22 @@ class PatientProtocol(HttpToolsProtocol):
         if IS_SUPPORTED and self.scheme == "http":
             app = self._with_files(cycle, app)
         super()._start_asgi_task(cycle, app)
+
+    def _receive_large_body(self, cycle: RequestResponseCycle) -> None:
+        """Let the rest of a body that has just begun, if that is much, go past the parser."""
+        is_plain = cycle is self._running and not self.parser.should_upgrade()
+        if self._body_left < LARGE_BYTES or not is_plain or self._refused:
+            return
+        body = LargeBody(self, cycle, self._body_left)
+        # The application, whose task has not run yet, is given this method.
+        cycle.receive = body.receive  # type: ignore[assignment, method-assign]
+        self._read_with(body)
+
+    def _read_with(self, protocol: BaseProtocol) -> None:
+        # How a transport reads is settled when it begins to.
+        self.flow.pause_reading()
+        self.transport.set_protocol(protocol)
+        self.flow.resume_reading()
 
     def _with_files(self, cycle: RequestResponseCycle, app: Application) -> Application:
         """Return the application with the extension that lets the kernel send files."""

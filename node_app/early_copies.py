@@ -26,7 +26,10 @@ PIECE_BYTES: Final = 1024 * 1024
 
 
 class EarlyCopies:
-    """Streams one growing upload to peers; leaving the context ends what is under way."""
+    """Streams one growing upload to peers; leaving the context ends what is under way.
+
+    `size` is how many bytes it will have at last, where that is known.
+    """
 
     def __init__(
         self,
@@ -35,11 +38,14 @@ class EarlyCopies:
         writer: BlobWriter,
         growth: Growth,
         peers: Sequence[NodeEntry],
+        *,
+        size: int | None = None,
     ) -> None:
         self._client = client
         self._run = run
         self._writer = writer
         self._growth = growth
+        self._size = size
         self._sendings = {
             peer.node_id: asyncio.create_task(self._send(peer), name="early copy") for peer in peers
         }
@@ -70,7 +76,7 @@ class EarlyCopies:
         if await self._growth.beyond(MINIMUM_BYTES) <= MINIMUM_BYTES:
             return None
         try:
-            return await self._client.send_ahead(peer, self._pieces())
+            return await self._client.send_ahead(peer, self._pieces(), self._size)
         except PeerSilent:
             raise
         except (PeerError, NodeError) as error:

@@ -97,13 +97,18 @@ class PeerClient:
             raise PeerError(f"PUT {url}: {response.status} {answer.get('message', '')}")
         return bool(answer.get("deduplicated"))
 
-    async def send_ahead(self, peer: NodeEntry, body: AsyncIterator[bytes]) -> Receipt:
+    async def send_ahead(
+        self, peer: NodeEntry, body: AsyncIterator[bytes], size: int | None
+    ) -> Receipt:
         """Send a content whose digests are not known yet; `redeem` makes a replica of it.
 
-        The sender may take as long as it wants between two pieces, the peer may not.
+        `size` in bytes, where it is known, spares the peer to look for the end. The sender may
+        take as long as it wants between two pieces, the peer may not.
         """
         url = f"{peer.url}{RECEIPTS_PATH}"
         headers = http_client.signed_headers(self._signer, "POST", url, EMPTY_BODY_SHA256)
+        if size is not None:
+            headers["Content-Length"] = str(size)
         try:
             async with (
                 asyncio.timeout(None) as quiet,

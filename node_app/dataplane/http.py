@@ -60,7 +60,7 @@ class Request:
         value = self.headers.get(b"content-length")
         return None if value is None else int(value)
 
-    async def chunk(self) -> bytes:
+    async def chunk(self) -> bytes | bytearray:
         """Return the body's next bytes, and nothing at its end; ClientGone if it is cut off."""
         while not self._body_complete:
             message = await self._receive()
@@ -68,7 +68,8 @@ class Request:
                 raise ClientGone
             self._body_complete = not message.get("more_body", False)
             if message.get("body"):
-                return bytes(message["body"])
+                body: bytes | bytearray = message["body"]
+                return body
         return b""
 
     async def wait_for_disconnect(self) -> None:

@@ -10,7 +10,7 @@ from node_app.errors import TooLarge
 from node_app.growth import Growth
 
 # What goes to a thread at once. Two of these are the memory of one upload.
-PIECE_BYTES: Final = 512 * 1024
+PIECE_BYTES: Final = 256 * 1024
 # So little is hashed sooner than a thread begins.
 INLINE_BYTES: Final = 8 * 1024
 

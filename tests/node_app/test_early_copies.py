@@ -40,7 +40,9 @@ class FakePeer:
         self.claims: Digests | None = None
         self.silent: set[str] = set()
 
-    async def send_ahead(self, peer: NodeEntry, body: AsyncIterator[bytes]) -> Receipt:
+    async def send_ahead(
+        self, peer: NodeEntry, body: AsyncIterator[bytes], size: int | None
+    ) -> Receipt:
         self._called("send_ahead")
         async for piece in body:
             self.received += piece

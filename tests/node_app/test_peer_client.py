@@ -68,9 +68,10 @@ async def test_a_large_one_does_not_wait_for_it(
             await client.put(stopped_peer, digests, pieces(), name="name", content_type="")
 
 
+@pytest.mark.parametrize("size", [None, len(LARGE)])
 async def test_one_sent_ahead_does_not_wait_for_it(
-    client: PeerClient, stopped_peer: NodeEntry
+    client: PeerClient, stopped_peer: NodeEntry, size: int | None
 ) -> None:
     async with asyncio.timeout(20):
         with pytest.raises(PeerSilent):
-            await client.send_ahead(stopped_peer, pieces())
+            await client.send_ahead(stopped_peer, pieces(), size)
