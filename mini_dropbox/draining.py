@@ -1,9 +1,11 @@
 """Reading on after a refusal: a client that is cut off while it sends never gets to read why."""
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from mini_dropbox.asgi_types import Receive
+from mini_dropbox.large_bodies import BodyCutOff, ReadLargeBody
 
 DRAIN_BYTES: Final = 64 * 1024 * 1024
 DRAIN_SECONDS: Final = 10.0
@@ -21,3 +23,18 @@ async def drain(receive: Receive) -> None:
                     return
     except TimeoutError:
         return
+
+
+async def drain_large(read: ReadLargeBody) -> None:
+    """Drop the rest of a large body that threads have begun to read, up to the same limits."""
+    dropped = 0
+
+    def drop(piece: bytearray) -> None:
+        nonlocal dropped
+        dropped += len(piece)
+        if dropped >= DRAIN_BYTES:
+            raise BodyCutOff
+
+    with suppress(BodyCutOff, TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await read(drop)

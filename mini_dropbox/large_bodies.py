@@ -1,102 +1,153 @@
-"""Large request bodies, received into large buffers instead of through the HTTP parser.
+"""Large request bodies, read from the socket by the threads that also work on them.
 
-The parser hands on what each read of the socket brings, mostly a few dozen KiB: every time some
-copies, a task that wakes up, and reading paused and resumed. A body whose length is known needs no
-parsing, so the transport reads it straight into pieces as large as the application's own work.
+On the event loop every few dozen KiB cost a task that wakes up, some copies and a hand-over to a
+thread. A body whose length is known needs no parsing, so a thread can read it, for as long as the
+client keeps up, and the event loop hears of it again when it has to be waited for.
+
+ASGI applications find `LargeBodies.read` in the scope's extensions.
 """
 
 import asyncio
-from collections import deque
-from typing import TYPE_CHECKING, Final
+import os
+import socket
+import sys
+import time
+from asyncio import Future
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
-from mini_dropbox.asgi_types import Message
-
-if TYPE_CHECKING:
-    from mini_dropbox.patient_protocol import PatientProtocol
-
-# A body with less than this to come is no gain.
+EXTENSION: Final = "mini_dropbox.large_body"
+# Windows' event loop cannot wait for a socket that a thread reads.
+IS_SUPPORTED: Final = sys.platform != "win32"
+# A body with less than this to come is not worth a thread.
 LARGE_BYTES: Final = 256 * 1024
+# What is read before it is worked on.
 PIECE_BYTES: Final = 256 * 1024
+# Threads work on what is there, and wait for a client no longer than PATIENCE_SECONDS.
+THREADS: Final = 8
+TURN_SECONDS: Final = 0.25
+PATIENCE_SECONDS: Final = 0.005
+
+Take = Callable[[bytearray], None]
+# Gives a whole body to `take`, called in threads with one piece after the other; returns False,
+# and has not begun, where the body is not large. BodyCutOff when the client leaves, and whatever
+# `take` raises: another call then goes on behind what has been read.
+ReadLargeBody = Callable[[Take], Awaitable[bool]]
+
+_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="receive")
 
 
-class LargeBody(asyncio.BufferedProtocol):
-    """Stands in for a connection's protocol until one request's body is complete.
+class BodyCutOff(Exception):
+    """Nobody sends the rest."""
 
-    One full piece may wait for the application while the next is filled. What comes after the
-    request was answered or refused is dropped. `left` bytes are to come.
+
+class LargeBody:
+    """Reads the rest of a body from a connection's socket, whose transport does not read.
+
+    `begun` came already, `left` bytes are to come. The socket's descriptor is a copy: an event
+    loop keeps that of a transport to itself.
     """
 
-    def __init__(self, server: "PatientProtocol", cycle: RequestResponseCycle, left: int) -> None:
-        self._server = server
-        self._cycle = cycle
+    def __init__(self, descriptor: int, begun: bytearray, left: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket.socket(fileno=os.dup(descriptor))
+        self._socket.settimeout(PATIENCE_SECONDS)
+        self._buffer = bytearray(max(PIECE_BYTES, len(begun)))
+        self._buffer[: len(begun)] = begun
+        self._filled = len(begun)
         self._left = left
-        self._receive_rest = cycle.receive
-        self._full: deque[bytes | bytearray] = deque()
-        self._filled = len(cycle.body)
-        self._piece = bytearray(min(PIECE_BYTES, self._filled + left))
-        self._piece[: self._filled] = cycle.body
-        cycle.body = bytearray()
+        self._more: Future[None] | None = None
+        self._is_read = False
+        self._is_stopped = False
+        self._is_behind = False
+        # When the last bytes came, by the clock of event loops.
+        self.last_data = time.monotonic()
 
-    async def receive(self) -> Message:
-        """Be ASGI's `receive`; the last piece of a body that was cut off is not a full one."""
-        cycle = self._cycle
-        if cycle.waiting_for_100_continue and not cycle.transport.is_closing():
-            cycle.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            cycle.waiting_for_100_continue = False
-        while not self._full:
-            if cycle.disconnected or cycle.response_complete:
-                if not self._filled:
-                    return {"type": "http.disconnect"}
-                self._full.append(self._piece[: self._filled])
-                self._filled = 0
-            elif not self._left:
-                return await self._receive_rest()
-            else:
-                cycle.message_event.clear()
-                await cycle.message_event.wait()
-        piece = self._full.popleft()
-        cycle.flow.resume_reading()
-        more_body = bool(self._left or self._full)
-        return {"type": "http.request", "body": piece, "more_body": more_body}
+    @property
+    def waits_for_client(self) -> bool:
+        return self._more is not None
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return memoryview(self._piece)[self._filled :]
+    async def read(self, take: Take) -> None:
+        """Give the rest to `take`, in threads; BodyCutOff, or whatever `take` raises.
 
-    def buffer_updated(self, nbytes: int) -> None:
-        self._left -= nbytes
-        self._server.body_received()
-        if self._cycle.response_complete or self._cycle.disconnected:
-            self._begin_piece()
-        else:
-            self._filled += nbytes
-            if self._filled == len(self._piece):
-                self._hand_over()
-        if not self._left:
-            self._server.body_complete()
+        Only after the latter can it be called again.
+        """
+        self._is_read = True
+        try:
+            while not await self._in_thread(take):
+                await self._wait_for_more()
+            self._is_stopped = True
+        finally:
+            self._is_read = False
+            if self._is_stopped:
+                self._socket.close()
 
-    def eof_received(self) -> bool | None:
-        return self._server.eof_received()
+    def stop(self) -> None:
+        """Raise BodyCutOff where the body is read; nobody will read the rest."""
+        self._is_stopped = True
+        if not self._is_read:
+            self._socket.close()
+        self._wake()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connection_lost(exc)
+    async def _in_thread(self, take: Take) -> bool:
+        """Read what is there; return whether that was all of it."""
+        work = self._loop.run_in_executor(_threads, self._turn, take)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # Until the thread has ended, what it works on must not be closed.
+            self._is_stopped = True
+            await asyncio.wait([work])
+            raise
 
-    def pause_writing(self) -> None:
-        self._server.pause_writing()
+    async def _wait_for_more(self) -> None:
+        self._more = self._loop.create_future()
+        self._loop.add_reader(self._socket, self._wake)
+        try:
+            await self._more
+        finally:
+            self._loop.remove_reader(self._socket)
+            self._more = None
 
-    def resume_writing(self) -> None:
-        self._server.resume_writing()
+    def _wake(self) -> None:
+        if self._more is not None and not self._more.done():
+            self._more.set_result(None)
 
-    def _hand_over(self) -> None:
-        """Let the application have a full piece, and begin the next."""
-        self._full.append(self._piece)
-        self._begin_piece()
-        if len(self._full) > 1:
-            self._cycle.flow.pause_reading()
-        self._cycle.message_event.set()
+    def _turn(self, take: Take) -> bool:
+        """Read and work as long as the client keeps up; return whether that was all of it."""
+        end = time.monotonic() + TURN_SECONDS
+        while True:
+            if self._filled == len(self._buffer) or not self._left:
+                self._hand_over(take)
+            if not self._left:
+                return True
+            if self._is_stopped or not self._receive():
+                self._is_stopped = True
+                # What came is worth something to those who can go on from there.
+                self._hand_over(take)
+                raise BodyCutOff
+            if self._is_behind or self.last_data > end:
+                return False
 
-    def _begin_piece(self) -> None:
-        """Take a new buffer, which never has room for more than the body."""
-        self._filled = 0
-        self._piece = bytearray(min(PIECE_BYTES, self._left))
+    def _receive(self) -> bool:
+        """Read some more, if it comes in time; return whether more can come."""
+        stop = min(len(self._buffer), self._filled + self._left)
+        try:
+            with memoryview(self._buffer) as view:
+                count = self._socket.recv_into(view[self._filled : stop])
+        except TimeoutError:
+            self._is_behind = True
+            return True
+        except ConnectionError:
+            return False
+        self._is_behind = False
+        self._filled += count
+        self._left -= count
+        self.last_data = time.monotonic()
+        return count > 0
+
+    def _hand_over(self, take: Take) -> None:
+        filled, self._filled = self._filled, 0
+        if filled:
+            take(self._buffer if filled == len(self._buffer) else self._buffer[:filled])

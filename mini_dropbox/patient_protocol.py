@@ -1,13 +1,14 @@
 """The HTTP protocol of both roles: uvicorn's, with time limits for quiet clients.
 
-It has the ASGI extension `http.response.zerocopysend` where the system can send files.
+It has ASGI extensions for files that the kernel sends, and for large bodies that threads receive,
+where the system can do that.
 """
 
 import json
 import socket
 import struct
 import sys
-from asyncio import BaseProtocol, TimerHandle, Transport
+from asyncio import TimerHandle, Transport
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,10 +17,11 @@ from typing import Any, Final, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from mini_dropbox import large_bodies, zerocopy
 from mini_dropbox.asgi_types import Application, Message, Receive, Scope, Send
 from mini_dropbox.env import Role
-from mini_dropbox.large_bodies import LARGE_BYTES, LargeBody
-from mini_dropbox.zerocopy import EXTENSION, IS_SUPPORTED, FileSending, ReaderGone
+from mini_dropbox.large_bodies import BodyCutOff, LargeBody, Take
+from mini_dropbox.zerocopy import FileSending, ReaderGone
 
 # A request's line and headers together; what browsers send is a small part of it.
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -65,10 +67,9 @@ class PatientProtocol(HttpToolsProtocol):
     # Of pipelined requests the one whose turn it is; `cycle` is the newest.
     _running: RequestResponseCycle | None = None
     _file: FileSending | None = None
-    # What is to come of a body whose length was announced.
+    # What is to come, through the parser, of a body whose length was announced.
     _body_left: int = 0
-    # The newest request, while the bytes that completed its headers are being looked at.
-    _request_begun: RequestResponseCycle | None = None
+    _large_body: LargeBody | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -90,9 +91,6 @@ class PatientProtocol(HttpToolsProtocol):
         if self._unparsed_bytes > MAX_HEAD_BYTES:
             # The parser keeps an unfinished header, however long it gets.
             self._refuse_head()
-        if self._request_begun is not None:
-            self._receive_large_body(self._request_begun)
-            self._request_begun = None
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep a half-closed connection open as long as it is owed an answer."""
@@ -120,7 +118,6 @@ class PatientProtocol(HttpToolsProtocol):
         lengths = [int(value) for name, value in self.headers if name == b"content-length"]
         self._body_left = lengths[0] if lengths else 0
         super().on_headers_complete()
-        self._request_begun = self.cycle
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0
@@ -130,18 +127,9 @@ class PatientProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         # Until now the server was at work: a pipelined request's client was owed its turn to send.
         self._last_data = self.loop.time()
+        if self._large_body is not None:
+            self._large_body.stop()
         super().on_response_complete()
-
-    def body_received(self) -> None:
-        """Note that some of a large body has come, past the parser."""
-        self._last_data = self.loop.time()
-        self._unset_keepalive_if_required()
-
-    def body_complete(self) -> None:
-        """Receive requests again, after a large body."""
-        self.parser = httptools.HttpRequestParser(self)
-        self._read_with(self)
-        self.on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser does not take, in the form of every other error."""
@@ -152,40 +140,69 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        if IS_SUPPORTED and self.scheme == "http":
-            app = self._with_files(cycle, app)
+        # What is encrypted has to go through the transport.
+        if self.scheme == "http":
+            app = self._with_extensions(cycle, app)
         super()._start_asgi_task(cycle, app)
 
-    def _receive_large_body(self, cycle: RequestResponseCycle) -> None:
-        """Let the rest of a body that has just begun, if that is much, go past the parser."""
-        is_plain = cycle is self._running and not self.parser.should_upgrade()
-        if self._body_left < LARGE_BYTES or not is_plain or self._refused:
-            return
-        body = LargeBody(self, cycle, self._body_left)
-        # The application, whose task has not run yet, is given this method.
-        cycle.receive = body.receive  # type: ignore[assignment, method-assign]
-        self._read_with(body)
-
-    def _read_with(self, protocol: BaseProtocol) -> None:
-        # How a transport reads is settled when it begins to.
-        self.flow.pause_reading()
-        self.transport.set_protocol(protocol)
-        self.flow.resume_reading()
-
-    def _with_files(self, cycle: RequestResponseCycle, app: Application) -> Application:
-        """Return the application with the extension that lets the kernel send files."""
+    def _with_extensions(self, cycle: RequestResponseCycle, app: Application) -> Application:
+        """Return the application with what goes past the transport."""
 
         async def send(message: Message) -> None:
-            if message["type"] == EXTENSION:
+            if message["type"] == zerocopy.EXTENSION:
                 await self._send_file(cycle, message)
             else:
                 await cycle.send(cast("Any", message))
 
+        async def read_large_body(take: Take) -> bool:
+            return await self._read_large_body(cycle, take)
+
         def application(scope: Scope, receive: Receive, _: Send) -> Awaitable[None]:
-            scope["extensions"] = {EXTENSION: {}}
+            extensions = scope["extensions"] = {}
+            if zerocopy.IS_SUPPORTED:
+                extensions[zerocopy.EXTENSION] = {}
+            if large_bodies.IS_SUPPORTED:
+                extensions[large_bodies.EXTENSION] = read_large_body
             return app(scope, receive, send)
 
         return application
+
+    async def _read_large_body(self, cycle: RequestResponseCycle, take: Take) -> bool:
+        """Be a ReadLargeBody for the request that is being answered."""
+        body = self._large_body
+        if body is None:
+            is_plain = cycle is self.cycle and not self.parser.should_upgrade()
+            if self._body_left < large_bodies.LARGE_BYTES or not is_plain or cycle.disconnected:
+                return False
+            body = self._large_body = self._take_over_body(cycle)
+        try:
+            await body.read(take)
+        except BaseException as error:
+            # Nobody knows where the next request begins.
+            cycle.keep_alive = False
+            # A transport that does not read cannot see that the client has ended the connection.
+            if isinstance(error, BodyCutOff) and not self.transport.is_closing():
+                self.eof_received()
+            raise
+        self._large_body = None
+        if not self.transport.is_closing():
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self.on_message_complete()
+            self.flow.resume_reading()
+        return True
+
+    def _take_over_body(self, cycle: RequestResponseCycle) -> LargeBody:
+        """Return the rest of a body, from the socket; the parser never sees it."""
+        self.flow.pause_reading()
+        if cycle.waiting_for_100_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            cycle.waiting_for_100_continue = False
+        begun, cycle.body = cycle.body, bytearray()
+        return LargeBody(self._socket_number(), begun, self._body_left)
+
+    def _socket_number(self) -> int:
+        return int(self.transport.get_extra_info("socket").fileno())
 
     async def _send_file(self, cycle: RequestResponseCycle, message: Message) -> None:
         """Send part of a file behind what the transport has still to write."""
@@ -198,7 +215,7 @@ class PatientProtocol(HttpToolsProtocol):
             if cycle.disconnected or self.transport.is_closing():
                 return
             self.transport.set_write_buffer_limits()
-            self._file = FileSending(self.transport.get_extra_info("socket").fileno())
+            self._file = FileSending(self._socket_number())
             try:
                 await self._file.send(message["file"], message["offset"], count)
             except ReaderGone:
@@ -230,7 +247,8 @@ class PatientProtocol(HttpToolsProtocol):
         if is_owed:
             quiet_since = self._position_since
         elif self._awaits_client():
-            quiet_since = self._last_data
+            body = self._large_body
+            quiet_since = self._last_data if body is None else body.last_data
         else:
             quiet_since = self._last_data = now
         remaining = quiet_since + self.read_limit - now
@@ -243,6 +261,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _awaits_client(self) -> bool:
         """Tell whether a request has begun whose next bytes are the client's to send."""
+        if self._large_body is not None:
+            return self._large_body.waits_for_client
         if self.flow.read_paused or self.pipeline:
             return False
         if self.cycle is not None and not self.cycle.response_complete:
@@ -288,6 +308,8 @@ class PatientProtocol(HttpToolsProtocol):
                 cycle.message_event.set()
         if self._file is not None:
             self._file.abandon()
+        if self._large_body is not None:
+            self._large_body.stop()
 
 
 def _bytes_taken(transport: Transport) -> int:

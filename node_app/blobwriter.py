@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, cast
 
-from node_app.disk import FILE_MODE, positioned_read, storage_errors
+from node_app.disk import FILE_MODE, positioned_read, storage_errors, write_fully
 from node_app.errors import StoreFailed
+from node_app.spillfile import SpillFile
 
 # Up to this size a blob stays in memory until it is written in one go.
 MEMORY_BYTES: Final = 128 * 1024
@@ -66,7 +67,9 @@ class BlobWriter:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
         self._memory = bytearray()
+        # One of these two, as soon as there is a file.
         self._file: FileIO | None = None
+        self._large: SpillFile | None = None
         self._path: str | None = None
         self.size = 0
 
@@ -103,13 +106,14 @@ class BlobWriter:
         with self.in_use(), storage_errors():
             self._md5.update(data)
             self._sha256.update(data)
-            self.size += len(data)
-            if self._file is None and self.size <= MEMORY_BYTES:
+            if self.size + len(data) <= MEMORY_BYTES:
                 self._memory += data
-                return
-            if self._file is None:
-                self._spill()
-            self._append(data)
+            else:
+                if self._large is None:
+                    self._large = SpillFile(*self._create())
+                    self._large.append(self._memory)
+                self._large.append(data)
+            self.size += len(data)
 
     def write_all(self, pieces: Iterable[bytes | bytearray]) -> None:
         """Append several."""
@@ -125,7 +129,9 @@ class BlobWriter:
         with self.in_use():
             if self.size <= MEMORY_BYTES:
                 return bytes(self._memory[offset : offset + length])
-            return positioned_read(self._output, offset, length)
+            if self._large is not None:
+                return self._large.read_at(offset, length)
+            return positioned_read(self._written(), offset, length)
 
     def begin_writeback(self) -> None:
         """Send all bytes on their way to the disk, without waiting.
@@ -134,30 +140,27 @@ class BlobWriter:
         system's journal and the others find their part of it written.
         """
         with storage_errors():
-            if self._file is None:
-                self._spill()
+            descriptor = self._written().fileno()
             if hasattr(os, "posix_fadvise"):
                 # On Linux it starts the write before it looks at what could be dropped.
-                os.posix_fadvise(self._output.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def make_durable(self) -> None:
         """Put all bytes on disk, in the temporary file."""
         with storage_errors():
-            if self._file is None:
-                self._spill()
-            descriptor = self._output.fileno()
+            descriptor = self._written().fileno()
             os.fsync(descriptor)
             if os.fstat(descriptor).st_size != self.size:
                 raise StoreFailed("The temporary file does not hold what was written.")
 
     def rename(self, target: str) -> None:
         """Give the temporary file its final name; what was written can still be read back."""
-        if os.name == "nt" and self._file is not None:  # Windows renames no open file.
-            self._file.close()
-            self._file = None
+        is_closed = os.name == "nt"  # Windows renames no open file.
+        if is_closed:
+            self._close_files()
         os.replace(cast("str", self._path), target)  # noqa: PTH105  no Path is made on hot paths
         self._path = None
-        if self._file is None:
+        if is_closed:
             self._file = FileIO(target)
 
     def close(self) -> None:
@@ -170,31 +173,38 @@ class BlobWriter:
 
     def _discard(self) -> None:
         """Close, and remove the temporary file unless it has been renamed."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._close_files()
         if self._path is not None:
             Path(self._path).unlink(missing_ok=True)
             self._path = None
 
-    @property
-    def _output(self) -> FileIO:
-        return cast("FileIO", self._file)
+    def _close_files(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._large is not None:
+            self._large.close()
+            self._large = None
 
-    def _spill(self) -> None:
+    def _written(self) -> FileIO:
+        """Return the file, with all bytes in it."""
+        if self._large is not None:
+            self._large.flush()
+            return self._large.file
+        if self._file is None:
+            descriptor, _ = self._create()
+            # Unbuffered, as all of it is there.
+            self._file = FileIO(descriptor, "r+")
+            write_fully(self._file, self._memory)
+        return self._file
+
+    def _create(self) -> tuple[int, str]:
+        """Return a new temporary file's descriptor and path."""
         # No other process writes to this folder, so that a number is enough of a name.
         path = f"{self._folder}/upload-{next(_numbers)}"
         descriptor = os.open(path, CREATE_FLAGS, FILE_MODE)
         self._path = path
-        # Unbuffered: the caller's chunks are large, and a reader sees every byte at once.
-        self._file = FileIO(descriptor, "w+")
         if hasattr(os, "fchmod"):
             # Whatever the umask.
             os.fchmod(descriptor, FILE_MODE)
-        self._append(self._memory)
-
-    def _append(self, data: bytes | bytearray | memoryview) -> None:
-        remaining = memoryview(data)
-        while remaining:
-            # An unbuffered write may take a part only, for example of the last free block.
-            remaining = remaining[self._output.write(remaining) :]
+        return descriptor, path

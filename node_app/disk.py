@@ -27,6 +27,13 @@ def positioned_read(file: FileIO, offset: int, length: int) -> bytes:
         return file.read(length) or b""
 
 
+def write_fully(file: FileIO, data: bytes | bytearray | memoryview) -> None:
+    """Write all of `data`: a write may take a part only, for example of the last free block."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
 def as_node_error(error: OSError) -> NodeError:
     """Return what the operating system's error means for a client: StoreFull or StoreFailed."""
     if error.errno in NO_ROOM:

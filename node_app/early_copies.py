@@ -26,10 +26,7 @@ PIECE_BYTES: Final = 1024 * 1024
 
 
 class EarlyCopies:
-    """Streams one growing upload to peers; leaving the context ends what is under way.
-
-    `size` is how many bytes it will have at last, where that is known.
-    """
+    """Streams one growing upload to peers; leaving the context ends what is under way."""
 
     def __init__(
         self,
@@ -38,14 +35,11 @@ class EarlyCopies:
         writer: BlobWriter,
         growth: Growth,
         peers: Sequence[NodeEntry],
-        *,
-        size: int | None = None,
     ) -> None:
         self._client = client
         self._run = run
         self._writer = writer
         self._growth = growth
-        self._size = size
         self._sendings = {
             peer.node_id: asyncio.create_task(self._send(peer), name="early copy") for peer in peers
         }
@@ -76,7 +70,7 @@ class EarlyCopies:
         if await self._growth.beyond(MINIMUM_BYTES) <= MINIMUM_BYTES:
             return None
         try:
-            return await self._client.send_ahead(peer, self._pieces(), self._size)
+            return await self._client.send_ahead(peer, self._pieces(), self._growth.total)
         except PeerSilent:
             raise
         except (PeerError, NodeError) as error:
@@ -84,9 +78,13 @@ class EarlyCopies:
             return None
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        """Follow the upload to its end, through the file that it is written to."""
-        offset = 0
+        """Follow the upload to its end; PeerError when that is not where it was said to be."""
+        offset, total = 0, self._growth.total
         while (there := await self._growth.beyond(offset)) > offset:
+            if total is not None and there > total:
+                break
             piece = await self._run(self._writer.read_at, offset, min(PIECE_BYTES, there - offset))
             offset += len(piece)
             yield piece
+        if total is not None and there != total:
+            raise PeerError("The upload does not have the length that it was sent with.")

@@ -7,6 +7,8 @@ class Growth:
     """Told by one writer, awaited by any number of readers, all on one event loop."""
 
     def __init__(self) -> None:
+        # How many bytes it will have, as far as the sender has told.
+        self.total: int | None = None
         self._size = 0
         self._is_complete = False
         self._changed = asyncio.Event()

@@ -80,16 +80,14 @@ class Replicator:
     ) -> EarlyCopies:
         """Let the peers that will hold a large upload receive it while it comes in.
 
-        `announced` is about how many bytes will come, and exactly that where `blob_hash` is known
-        beforehand. With it, or where each node will hold the upload, these peers are known as
-        well; otherwise there are none.
+        `announced` is about how many bytes will come. Where each node will hold it, or its hash
+        is known beforehand, so are these peers; otherwise there are none.
         """
         homes: list[NodeEntry] = []
         if announced is None or announced > early_copies.MINIMUM_BYTES:
             homes = self._homes_beforehand(blob_hash)
         peers = [node for node in homes if node.node_id != self._cluster.node_id]
-        size = None if blob_hash is None else announced
-        return EarlyCopies(self._peers, self._run, writer, growth, peers, size=size)
+        return EarlyCopies(self._peers, self._run, writer, growth, peers)
 
     def _homes_beforehand(self, blob_hash: str | None) -> list[NodeEntry]:
         is_writable, copies = self.own_failure is None, self._cluster.replication_factor

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from node_app.blobwriter import BlobWriter, Digests
-from node_app.disk import positioned_read, storage_errors
+from node_app.disk import positioned_read, storage_errors, write_fully
 from node_app.errors import StoreFailed
 
 READ_BYTES: Final = 1024 * 1024
@@ -49,14 +49,14 @@ class UploadFile(BlobWriter):
         super().__init__(path.parent)
         with storage_errors():
             # Unbuffered: the caller's pieces are large, and a reader sees every byte at once.
-            self._file = FileIO(path, "r+")
+            self._output = FileIO(path, "r+")
             self.path = path
             self.prefix = prefix
             # Hashes what is written from now on as well; for checksums of single requests.
             self.observer: hashlib._Hash | None = None
             self._has_gap = False
-            if os.fstat(self._file.fileno()).st_size < offset:
-                self._file.close()
+            if os.fstat(self._output.fileno()).st_size < offset:
+                self._output.close()
                 raise StoreFailed("The upload's file has lost its end; begin anew.")
             self._cut(offset)
 
@@ -141,6 +141,12 @@ class UploadFile(BlobWriter):
     def _discard(self) -> None:
         """Close the file, which stays."""
         self._output.close()
+
+    def _written(self) -> FileIO:
+        return self._output
+
+    def _append(self, data: bytes | bytearray | memoryview) -> None:
+        write_fully(self._output, data)
 
     def _cut(self, offset: int) -> None:
         """Make `offset` the end of the file, and the place where it goes on."""

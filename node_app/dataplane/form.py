@@ -1,6 +1,7 @@
 """Reads an upload form as it streams in; the file's bytes go to a writer in large pieces."""
 
 import mimetypes
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,24 +43,11 @@ async def read_form(request: Request, output: PipedWriter, limit: int) -> FormFi
         raise LengthRequired("Say how long the body is: send Content-Length.")
     if announced is not None and announced > limit + OVERHEAD_BYTES:
         raise TooLarge(f"The file is over the limit of {limit} bytes.")
-    parser = PushMultipartParser(
-        _boundary(request),
-        max_segment_count=100,
-        max_header_size=8 * 1024,
-        # It keeps every byte as it is; `_decoded` knows better what they mean.
-        header_charset="latin-1",
-    )
-    reader = _FormReader(output)
-    received = 0
+    reader = _FormReader(_boundary(request), limit, announced)
     try:
-        while chunk := await request.chunk():
-            received += len(chunk)
-            if received > limit + OVERHEAD_BYTES:
-                raise TooLarge(f"The form is over the limit of {limit} bytes for a file.")
-            for event in parser.parse(chunk):
-                await reader.take(event)
-        check_complete(received, announced)
-        parser.close()
+        await _read_chunks(request, reader, output)
+        check_complete(reader.received, announced)
+        reader.close()
     except ParserLimitReached as error:
         message = "The form has more parts, or longer part headers, than an upload needs."
         raise BadForm(message) from error
@@ -76,14 +64,39 @@ async def read_form(request: Request, output: PipedWriter, limit: int) -> FormFi
     return reader.file
 
 
-class _FormReader:
-    """Follows the parser's events and keeps the first file of the field."""
+async def _read_chunks(request: Request, reader: "_FormReader", output: PipedWriter) -> None:
+    def take(chunk: bytes | bytearray) -> None:
+        for piece in reader.file_bytes(chunk):
+            output.growth.total = reader.probable_size
+            output.write_now(piece)
 
-    def __init__(self, output: PipedWriter) -> None:
-        self._output = output
+    if not await request.read_large_body(take):
+        while chunk := await request.chunk():
+            for piece in reader.file_bytes(chunk):
+                await output.write(piece)
+
+
+class _FormReader:
+    """Finds the first file of the field in a form that comes in chunks."""
+
+    def __init__(self, boundary: str, limit: int, announced: int | None) -> None:
+        self._announced = announced
+        self._end = len(f"\r\n--{boundary}--\r\n")
+        self._parser = PushMultipartParser(
+            boundary,
+            max_segment_count=100,
+            max_header_size=8 * 1024,
+            # It keeps every byte as it is; `_decoded` knows better what they mean.
+            header_charset="latin-1",
+        )
+        self._limit = limit
+        self._parts = 0
         self._in_file = False
         self._is_text = False
+        self.received = 0
         self.file: FormFile | None = None
+        # Of a form that has nothing but the file, and ends as forms do.
+        self.probable_size: int | None = None
 
     def what_is_missing(self) -> str:
         """Return a sentence for a form without a file."""
@@ -91,18 +104,39 @@ class _FormReader:
             return f"The field {FIELD!r} is text, not a file; with curl, write {FIELD}=@NAME."
         return f"Send the file in the form field {FIELD!r}."
 
-    async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
-        if event is None:
-            self._in_file = False
-        elif isinstance(event, MultipartSegment):
-            self._is_text |= event.name == FIELD and event.filename is None
-            # A second file under the same field is passed over, as the original does.
-            if event.name == FIELD and event.filename is not None and self.file is None:
-                name = _file_name(_decoded(event.filename))
-                self.file = FormFile(name, media_type(name, event.content_type))
-                self._in_file = True
-        elif self._in_file:
-            await self._output.write(event)
+    def file_bytes(self, chunk: bytes | bytearray) -> Iterator[bytes | bytearray]:
+        """Yield what the form's next bytes have of the file."""
+        self.received += len(chunk)
+        if self.received > self._limit + OVERHEAD_BYTES:
+            raise TooLarge(f"The form is over the limit of {self._limit} bytes for a file.")
+        for event in self._parser.parse(chunk):
+            if event is None:
+                self._in_file = False
+            elif isinstance(event, MultipartSegment):
+                self._begin_part(event)
+                self._guess_size(chunk)
+            elif self._in_file:
+                yield event
+
+    def _guess_size(self, chunk: bytes | bytearray) -> None:
+        """Tell the file's size if all before it is in the form's first chunk."""
+        self._parts += 1
+        self.probable_size = None
+        if self._announced is not None and self._parts == 1 and self.received == len(chunk):
+            head = chunk.index(b"\r\n\r\n") + 4
+            self.probable_size = self._announced - head - self._end
+
+    def close(self) -> None:
+        """MultipartError unless the form has ended."""
+        self._parser.close()
+
+    def _begin_part(self, part: MultipartSegment) -> None:
+        self._is_text |= part.name == FIELD and part.filename is None
+        # A second file under the same field is passed over, as the original does.
+        if part.name == FIELD and part.filename is not None and self.file is None:
+            name = _file_name(_decoded(part.filename))
+            self.file = FormFile(name, media_type(name, part.content_type))
+            self._in_file = True
 
 
 def _boundary(request: Request) -> str:

@@ -7,7 +7,9 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
 from mini_dropbox.asgi_types import Headers, Receive, Scope, Send
-from mini_dropbox.draining import drain
+from mini_dropbox.draining import drain, drain_large
+from mini_dropbox.large_bodies import EXTENSION as LARGE_BODY
+from mini_dropbox.large_bodies import BodyCutOff, Take
 from mini_dropbox.zerocopy import EXTENSION as ZERO_COPY
 from node_app.errors import NodeError, ShuttingDown, Truncated
 
@@ -32,6 +34,8 @@ class Request:
         self._receive = receive
         self._send = send
         self._body_complete = False
+        self._read_large_body = scope.get("extensions", {}).get(LARGE_BODY)
+        self._is_large_body_begun = False
         self.started = False
         self.extra_headers: Headers = []
 
@@ -60,7 +64,22 @@ class Request:
         value = self.headers.get(b"content-length")
         return None if value is None else int(value)
 
-    async def chunk(self) -> bytes | bytearray:
+    async def read_large_body(self, take: Take) -> bool:
+        """Give a whole large body to `take`, called in threads; False for one that is not large.
+
+        Each piece can be used during the call only. ClientGone if the body is cut off.
+        """
+        if self._read_large_body is None:
+            return False
+        self._is_large_body_begun = True
+        try:
+            self._body_complete = await self._read_large_body(take)
+        except BodyCutOff:
+            raise ClientGone from None
+        self._is_large_body_begun = self._body_complete
+        return self._body_complete
+
+    async def chunk(self) -> bytes:
         """Return the body's next bytes, and nothing at its end; ClientGone if it is cut off."""
         while not self._body_complete:
             message = await self._receive()
@@ -68,8 +87,7 @@ class Request:
                 raise ClientGone
             self._body_complete = not message.get("more_body", False)
             if message.get("body"):
-                body: bytes | bytearray = message["body"]
-                return body
+                return bytes(message["body"])
         return b""
 
     async def wait_for_disconnect(self) -> None:
@@ -122,8 +140,14 @@ class Request:
         await self.start(error.status, [*headers, (b"connection", b"close")])
         await self.send(data, more=True)
         if self.header(b"expect") is None and not isinstance(error, ShuttingDown):
-            await drain(self._receive)
+            await self._drop_rest()
         await self.send(b"")
+
+    async def _drop_rest(self) -> None:
+        if self._is_large_body_begun and self._read_large_body is not None:
+            await drain_large(self._read_large_body)
+        else:
+            await drain(self._receive)
 
     def _has_no_body(self) -> bool:
         return self.content_length() in {None, 0} and b"transfer-encoding" not in self.headers

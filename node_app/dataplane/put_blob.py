@@ -37,7 +37,7 @@ async def _receive_and_store(
 ) -> StoredUpload:
     with node.store.writer() as writer:
         output = PipedWriter(writer, node.run, node.settings.max_file_bytes)
-        announced = request.content_length()
+        announced = output.growth.total = request.content_length()
         async with node.replicator.send_ahead(writer, output.growth, announced, blob_hash) as early:
             await read_body(request, output)
             if writer.digests().md5 != blob_hash:

@@ -10,7 +10,7 @@ from node_app.errors import TooLarge
 from node_app.growth import Growth
 
 # What goes to a thread at once. Two of these are the memory of one upload.
-PIECE_BYTES: Final = 256 * 1024
+PIECE_BYTES: Final = 512 * 1024
 # So little is hashed sooner than a thread begins.
 INLINE_BYTES: Final = 8 * 1024
 
@@ -25,6 +25,7 @@ class PipedWriter:
         self._writer = writer
         self._run = run
         self._limit = limit
+        self._loop = asyncio.get_running_loop()
         # What came since, as it came: nothing is copied to be handed to a thread.
         self._piece: list[bytes | bytearray] = []
         self._piece_size = 0
@@ -41,6 +42,14 @@ class PipedWriter:
         self._piece_size += len(data)
         if self._piece_size >= PIECE_BYTES:
             await self._flush()
+
+    def write_now(self, data: bytes | bytearray) -> None:
+        """Write in this thread; of these calls none may overlap with another, or with `write`."""
+        self.size += len(data)
+        if self.size > self._limit:
+            raise TooLarge(f"The file is over the limit of {self._limit} bytes.")
+        self._writer.write(data)
+        self._loop.call_soon_threadsafe(self.growth.advance, self._writer.size)
 
     async def finish(self) -> None:
         """Wait until everything is written; a small blob is hashed here, without a thread."""
@@ -76,8 +85,9 @@ class PipedWriter:
 async def read_body(request: Request, output: PipedWriter) -> None:
     """Read a whole body that is nothing but a blob; Truncated when it ends early."""
     try:
-        while chunk := await request.chunk():
-            await output.write(chunk)
+        if not await request.read_large_body(output.write_now):
+            while chunk := await request.chunk():
+                await output.write(chunk)
         check_complete(output.size, request.content_length())
         await output.finish()
     finally:

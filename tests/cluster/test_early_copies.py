@@ -6,7 +6,7 @@ import secrets
 import pytest
 
 from tests.support.cluster import Cluster, Server
-from tests.support.raw_http import Connection, Form, connect, form
+from tests.support.raw_http import BOUNDARY, Connection, Form, connect, form, part
 from tests.support.refusals import refusal
 from tests.support.waiting import eventually
 
@@ -51,6 +51,33 @@ def test_a_client_that_hangs_up_leaves_nothing_on_either_node(
         eventually(lambda: sizes_under_way(cluster) >= [4 * MIB, 4 * MIB])
 
     eventually(lambda: sizes_under_way(cluster) == [])
+
+
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        (b"", part(secrets.token_bytes(60_000), disposition='name="note"')),
+        (part(b"first", disposition='name="note"'), b""),
+        (b"a preamble\r\n\r\n", b""),
+        (b"", b"--" + BOUNDARY.encode() + b"--\r\nan epilogue"),
+    ],
+    ids=["a field behind", "a field before", "a preamble", "an epilogue"],
+)
+def test_a_form_may_be_longer_than_its_file_suggests(
+    cluster: Cluster, node: Server, before: bytes, behind: bytes
+) -> None:
+    content = secrets.token_bytes(3 * MIB)
+    body = before + part(content, disposition='name="file"; filename="a.bin"') + behind
+    if not behind.endswith(b"epilogue"):
+        body += f"--{BOUNDARY}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+    answer = node.request("POST", "/upload", data=body, headers=headers).json()
+
+    assert answer["size"] == len(content)
+    assert answer["replicas"] == sorted(each.node_id for each in cluster.nodes)
+    for path in cluster.blob_paths(answer["hash"]):
+        assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])

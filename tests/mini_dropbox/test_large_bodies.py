@@ -1,18 +1,22 @@
-"""Large bodies over real sockets: whole, in odd pieces, cut off, refused, unread and pipelined."""
+"""Large bodies over real sockets: whole, slow, cut off, refused, dropped, unread and pipelined."""
 
 import asyncio
 import hashlib
 import random
 import socket
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import uvicorn
 
-from mini_dropbox.large_bodies import LARGE_BYTES, PIECE_BYTES
+from mini_dropbox import large_bodies
+from mini_dropbox.draining import DRAIN_BYTES, drain_large
+from mini_dropbox.large_bodies import EXTENSION, LARGE_BYTES, PIECE_BYTES, BodyCutOff
 from mini_dropbox.patient_protocol import PatientProtocol
 from tests.support.protocol_server import (
     Receive,
@@ -28,11 +32,19 @@ from tests.support.waiting import eventually
 READ_LIMIT = 0.4
 CONTENT = random.Random(1).randbytes(3 * PIECE_BYTES + 12_345)
 
+pytestmark = pytest.mark.skipif(
+    not large_bodies.IS_SUPPORTED, reason="no event loop of the system can wait for such sockets"
+)
+
 
 class ImpatientProtocol(PatientProtocol):
     """The protocol under test, with a limit that a test can wait for."""
 
     read_limit = READ_LIMIT
+
+
+class Refused(Exception):
+    """What the application's own part raises amid a body."""
 
 
 @dataclass
@@ -42,45 +54,72 @@ class Reading:
     content: bytes = b""
     sizes: list[int] = field(default_factory=list)
     is_cut_off: bool = False
+    is_cancelled: bool = False
+    threads: set[str] = field(default_factory=set)
+
+    def take(self, piece: bytearray) -> None:
+        self.content += piece
+        self.sizes.append(len(piece))
+        self.threads.add(threading.current_thread().name)
 
 
 class Application:
-    """Reads bodies and answers with their digest; some paths are slow to, or never do."""
+    """Reads bodies and answers with their digest; what else it does, the path says."""
 
     def __init__(self) -> None:
         self.readings: dict[str, Reading] = defaultdict(Reading)
-        self.may_go_on = asyncio.Event()
+        self.may_go_on = threading.Event()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         path = scope["path"]
         reading = self.readings[path] = Reading()
+        read = scope["extensions"][EXTENSION]
+        status = 200
         if path == "/begins-late":
-            await asyncio.sleep(READ_LIMIT / 2)
-        while path != "/answers-early":
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                reading.is_cut_off = True
-                return
-            reading.content += message["body"]
-            reading.sizes.append(len(message["body"]))
-            if path == "/reads-slowly":
-                await asyncio.sleep(READ_LIMIT / 2)
-            if not message["more_body"]:
-                break
+            await asyncio.sleep(READ_LIMIT * 2)
+        try:
+            if path != "/answers-early" and not await read(self._take(path, reading)):
+                await self._receive(reading, receive)
+        except BodyCutOff:
+            reading.is_cut_off = True
+            return
+        except asyncio.CancelledError:
+            reading.is_cancelled = True
+            raise
+        except Refused:
+            status = 413
+            await drain_large(read)
         answer = hashlib.md5(reading.content).hexdigest().encode()
         headers = [(b"content-length", str(len(answer)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
-        if path == "/waits":
-            assert (await receive())["type"] == "http.disconnect"
+
+    def _take(self, path: str, reading: Reading) -> large_bodies.Take:
+        def take(piece: bytearray) -> None:
+            reading.take(piece)
+            if path == "/slow":
+                assert self.may_go_on.wait(10)
+            if path == "/refused":
+                raise Refused
+
+        return take
+
+    async def _receive(self, reading: Reading, receive: Receive) -> None:
+        more_body = True
+        while more_body:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise BodyCutOff
+            reading.take(bytearray(message["body"]))
+            more_body = message["more_body"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def application() -> Application:
     return Application()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server(application: Application) -> Iterator[uvicorn.Server]:
     with serving(application, ImpatientProtocol) as running:
         yield running
@@ -96,7 +135,7 @@ def answer(content: bytes = CONTENT) -> tuple[int, bytes]:
     return 200, hashlib.md5(content).hexdigest().encode()
 
 
-@pytest.mark.parametrize("with_head", [0, 1, 1000, LARGE_BYTES])
+@pytest.mark.parametrize("with_head", [0, 1, 1000, 100_000, LARGE_BYTES])
 def test_it_arrives_whole_in_full_pieces(
     server: uvicorn.Server, application: Application, with_head: int
 ) -> None:
@@ -105,18 +144,30 @@ def test_it_arrives_whole_in_full_pieces(
         connection.sendall(CONTENT[with_head:])
 
         assert read_answer(connection) == answer()
-    assert set(application.readings["/"].sizes[:-1]) == {PIECE_BYTES}
+    reading = application.readings["/"]
+    assert set(reading.sizes[:-1]) == {PIECE_BYTES}
+    assert all(name.startswith("receive") for name in reading.threads)
 
 
-@pytest.mark.parametrize("path", ["/reads-slowly", "/begins-late"])
-def test_it_waits_for_the_application(server: uvicorn.Server, path: str) -> None:
-    """However long that takes: the client is owed its turn."""
+def test_it_may_have_come_before_anybody_asks(server: uvicorn.Server) -> None:
+    """The client waits for the application then, and owes nothing."""
     content = CONTENT * 8
     with connected(server) as connection:
-        connection.settimeout(60)
-        connection.sendall(head(path, len(content)) + content)
+        connection.settimeout(20)
+        connection.sendall(head("/begins-late", len(content)) + content)
 
         assert read_answer(connection) == answer(content)
+
+
+def test_one_that_the_application_is_slow_with_is_not_cut_off(
+    server: uvicorn.Server, application: Application
+) -> None:
+    with connected(server) as connection:
+        connection.sendall(head("/slow") + CONTENT)
+        eventually(lambda: bool(application.readings["/slow"].sizes))
+        threading.Timer(READ_LIMIT * 3, application.may_go_on.set).start()
+
+        assert read_answer(connection) == answer()
 
 
 def test_a_small_rest_goes_the_usual_way(server: uvicorn.Server, application: Application) -> None:
@@ -125,7 +176,7 @@ def test_a_small_rest_goes_the_usual_way(server: uvicorn.Server, application: Ap
         connection.sendall(head(size=len(content)) + content)
 
         assert read_answer(connection) == answer(content)
-    assert len(application.readings["/"].sizes) > 1
+    assert not any(name.startswith("receive") for name in application.readings["/"].threads)
 
 
 def test_the_connection_is_kept(server: uvicorn.Server) -> None:
@@ -164,19 +215,37 @@ def test_what_is_chunked_goes_the_usual_way(server: uvicorn.Server) -> None:
         assert read_answer(connection) == answer()
 
 
-def test_what_came_of_a_body_is_handed_on_before_the_end_of_the_connection(
-    server: uvicorn.Server, application: Application
+def test_one_that_comes_slowly_is_waited_for(server: uvicorn.Server) -> None:
+    step = len(CONTENT) // 12 + 1
+    with connected(server) as connection:
+        connection.sendall(head())
+        for begin in range(0, len(CONTENT), step):
+            threading.Event().wait(READ_LIMIT / 4)
+            connection.sendall(CONTENT[begin : begin + step])
+
+        assert read_answer(connection) == answer()
+
+
+def test_many_that_stall_hold_up_nobody(server: uvicorn.Server) -> None:
+    with ExitStack() as stack:
+        for _ in range(large_bodies.THREADS * 4):
+            stalled = stack.enter_context(connected(server))
+            stalled.sendall(head("/stalled") + CONTENT[:1000])
+        with connected(server) as connection:
+            connection.sendall(head() + CONTENT)
+
+            assert read_answer(connection) == answer()
+
+
+@pytest.mark.parametrize("there", [PIECE_BYTES + 1000, 1000])
+def test_what_came_is_handed_on_before_the_end_of_the_connection(
+    server: uvicorn.Server, application: Application, there: int
 ) -> None:
-    there = PIECE_BYTES + 1000
     with connected(server) as connection:
         connection.sendall(head("/cut-off") + CONTENT[:there])
 
-    reading = application.readings["/cut-off"]
     eventually(lambda: application.readings["/cut-off"].is_cut_off)
-    reading = application.readings["/cut-off"]
-    assert reading.content == CONTENT[: len(reading.content)]
-    # A reset takes away what the kernel still held; this end was an orderly one.
-    assert len(reading.content) == there
+    assert application.readings["/cut-off"].content == CONTENT[:there]
 
 
 def test_a_half_closed_connection_is_told_that_the_body_ended_early(
@@ -188,6 +257,7 @@ def test_a_half_closed_connection_is_told_that_the_body_ended_early(
 
         status, body = read_answer(connection)
         assert (status, b"truncated_body" in body) == (400, True)
+        assert is_closed(connection)
     eventually(lambda: application.readings["/half"].is_cut_off)
     assert application.readings["/half"].content == CONTENT[:-1]
 
@@ -200,6 +270,25 @@ def test_one_that_stops_is_cut_off(server: uvicorn.Server, application: Applicat
         assert (status, b"request_timeout" in body) == (408, True)
         assert is_closed(connection)
     eventually(lambda: application.readings["/stops"].is_cut_off)
+    assert application.readings["/stops"].content == CONTENT[:-1]
+
+
+def test_the_rest_of_a_refused_one_is_dropped_and_the_connection_closed(
+    server: uvicorn.Server, application: Application
+) -> None:
+    with connected(server) as connection:
+        connection.sendall(head("/refused") + CONTENT)
+
+        assert read_answer(connection)[0] == 413
+        assert is_closed(connection)
+    assert application.readings["/refused"].sizes == [PIECE_BYTES]
+
+
+def test_only_so_much_of_a_refused_one_is_read(server: uvicorn.Server) -> None:
+    with connected(server) as connection:
+        connection.sendall(head("/refused", 10 * DRAIN_BYTES))
+        with pytest.raises(OSError, match=r"reset|pipe|timed out"):
+            connection.sendall(bytes(5 * DRAIN_BYTES))
 
 
 def test_what_follows_an_early_answer_is_dropped(server: uvicorn.Server) -> None:
@@ -211,16 +300,7 @@ def test_what_follows_an_early_answer_is_dropped(server: uvicorn.Server) -> None
         assert read_answer(connection) == answer(b"abc")
 
 
-def test_one_that_has_sent_everything_can_leave(
-    server: uvicorn.Server, application: Application
-) -> None:
-    with connected(server) as connection:
-        connection.sendall(head("/waits") + CONTENT)
-
-        assert read_answer(connection) == answer()
-
-
-def test_nothing_that_no_parser_takes_follows_unseen(server: uvicorn.Server) -> None:
+def test_what_no_parser_takes_is_refused_behind_one(server: uvicorn.Server) -> None:
     with connected(server) as connection:
         connection.sendall(head() + CONTENT)
         assert read_answer(connection) == answer()
@@ -228,3 +308,11 @@ def test_nothing_that_no_parser_takes_follows_unseen(server: uvicorn.Server) -> 
 
         assert read_answer(connection)[0] == 400
         assert is_closed(connection)
+
+
+def test_it_ends_with_the_server(application: Application) -> None:
+    with serving(application, PatientProtocol) as server, connected(server) as connection:
+        connection.sendall(head("/stalled") + CONTENT[:-1])
+        eventually(lambda: len(application.readings["/stalled"].sizes) > 2)
+        server.should_exit = True
+        eventually(lambda: application.readings["/stalled"].is_cancelled)

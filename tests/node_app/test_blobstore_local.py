@@ -233,10 +233,10 @@ def test_a_write_that_the_disk_takes_in_part_is_not_taken_for_whole(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with backend.store.writer() as writer:
         writer.write(LARGE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (writer.size + 100, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (writer.size - 100, hard))
         try:
             with pytest.raises(StoreFailed):
-                writer.write(bytes(1000))
+                backend.store.commit(writer, name="part.bin", content_type="")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 

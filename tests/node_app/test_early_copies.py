@@ -124,6 +124,23 @@ async def test_it_begins_while_the_client_still_sends(backend: LocalBackend) -> 
             await eventually_there(lambda: peer.received == CONTENT)
 
 
+@pytest.mark.parametrize("wrong_by", [-200_000, 200_000])
+async def test_one_of_another_length_than_was_told_is_pushed_as_any_other(
+    replicator: Replicator, backend: LocalBackend, peer: FakePeer, wrong_by: int
+) -> None:
+    growth = Growth()
+    growth.total = len(CONTENT) + wrong_by
+    with backend.store.writer() as writer:
+        async with replicator.send_ahead(writer, growth, len(CONTENT)) as early:
+            writer.write(CONTENT)
+            growth.finish(writer.size)
+            replicas = await replicator.replicate(writer, **NAMED, early=early)
+
+    assert replicas.node_ids == ("8001", "8002")
+    assert peer.calls == ["send_ahead", "put"]
+    assert peer.received == CONTENT
+
+
 @pytest.mark.parametrize("failing", ["send_ahead", "redeem"])
 async def test_what_fails_on_the_way_is_pushed_as_any_other(
     replicator: Replicator, backend: LocalBackend, peer: FakePeer, failing: str

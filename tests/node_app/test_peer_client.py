@@ -1,4 +1,4 @@
-"""What becomes of a request to a peer that has stopped."""
+"""What becomes of a request to a peer that has stopped, or whose body ends in an error."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from mini_dropbox.signing import Signer
 from mini_dropbox.wire import NodeEntry
 from node_app import peer_client
 from node_app.blobwriter import Digests
-from node_app.errors import PeerSilent
+from node_app.errors import PeerError, PeerSilent
 from node_app.http_client import new_session
 from node_app.peer_client import PeerClient
 from node_app.replica_batch import MAX_MESSAGE_BYTES, ReplicaHead
@@ -75,3 +75,24 @@ async def test_one_sent_ahead_does_not_wait_for_it(
     async with asyncio.timeout(20):
         with pytest.raises(PeerSilent):
             await client.send_ahead(stopped_peer, pieces(), size)
+
+
+async def test_a_body_that_fails_on_the_way_ends_the_request(client: PeerClient) -> None:
+    ends = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        ends.set()
+        writer.close()
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"some of it"
+        raise PeerError("this is not what was announced")
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        peer = NodeEntry("8002", f"http://127.0.0.1:{port}", "healthy", 1.0, writable=True)
+        async with asyncio.timeout(20):
+            with pytest.raises(PeerError):
+                await client.send_ahead(peer, broken(), 1000)
+            await ends.wait()

@@ -1,0 +1,133 @@
+"""The temporary file of a large blob, written past the page cache where the system lets us.
+
+A blob is written once, and mostly read much later. Through the page cache its bytes are copied once
+more, into memory that has to be found for them first, which can cost more than to hash them; the
+disk begins late, and an fsync then waits for most of it. Direct writes (open(2), O_DIRECT) have
+none of this. They want aligned memory, so what comes is gathered in a ring of slots, of which the
+latest stay readable for peers that follow the upload.
+"""
+
+import errno
+import os
+import sys
+import threading
+from io import FileIO
+from mmap import mmap
+from typing import Final
+
+from node_app.disk import positioned_read
+
+if sys.platform == "linux":
+    import fcntl
+
+SLOT_BYTES: Final = 512 * 1024
+RING_BYTES: Final = 4 * SLOT_BYTES
+# What direct writes want of addresses, offsets and lengths: a page is enough everywhere.
+ALIGNMENT: Final = 4096
+# Rings that wait to be used again: their memory has been found already.
+KEPT_RINGS: Final = 8
+
+_rings: list[mmap] = []
+
+
+class SpillFile:
+    """A new file, appended to by one thread at a time and read by any.
+
+    `file` is not to be written to by others, and complete only after `flush`.
+    """
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self.file = FileIO(descriptor, "r+")
+        self.size = 0
+        # Reads need no alignment, so they have a descriptor of their own.
+        self._reader = FileIO(path)
+        self._written = 0
+        self._is_direct = _set_direct(descriptor, is_direct=True)
+        self._ring = _rings.pop() if _rings else mmap(-1, RING_BYTES)
+        self._view = memoryview(self._ring)
+        self._guard = threading.Lock()
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes in, and write each slot that is full; OSError if the disk cannot take it."""
+        rest = memoryview(data)
+        while rest:
+            begin = self.size % RING_BYTES
+            room = SLOT_BYTES - begin % SLOT_BYTES
+            taken, rest = rest[:room], rest[room:]
+            # Nobody may be reading what the ring held here before.
+            with self._guard:
+                self._view[begin : begin + len(taken)] = taken
+                self.size += len(taken)
+            if len(taken) == room:
+                self._write(SLOT_BYTES)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes of what has been appended."""
+        with self._guard:
+            end = min(offset + length, self.size)
+            oldest = max(0, self.size - RING_BYTES)
+            if offset >= oldest:
+                return self._from_ring(offset, max(offset, end))
+        # The ring has room for more than what is not written yet.
+        piece = positioned_read(self._reader, offset, min(end, oldest) - offset)
+        following = offset + len(piece)
+        return piece + self.read_at(following, end - following) if piece else piece
+
+    def flush(self) -> None:
+        """Write what is left, so that the file has all of it; OSError if the disk cannot."""
+        left = self.size - self._written
+        self._write(left - left % ALIGNMENT)
+        if self.size > self._written:
+            self._write_through_cache()
+            self._write(self.size - self._written)
+
+    def close(self) -> None:
+        self.file.close()
+        self._reader.close()
+        self._view.release()
+        if len(_rings) < KEPT_RINGS:
+            _rings.append(self._ring)
+        else:
+            self._ring.close()
+
+    def _from_ring(self, offset: int, end: int) -> bytes:
+        begin, stop = offset % RING_BYTES, end % RING_BYTES
+        if begin < stop or offset == end:
+            return bytes(self._view[begin:stop])
+        return bytes(self._view[begin:]) + bytes(self._view[:stop])
+
+    def _write(self, length: int) -> None:
+        """Write the next bytes of one slot."""
+        begin = self._written % RING_BYTES
+        rest = self._view[begin : begin + length]
+        while rest:
+            try:
+                count = self.file.write(rest)
+            except OSError as error:
+                # Some file systems find out only now that they cannot do it.
+                if not self._is_direct or error.errno != errno.EINVAL:
+                    raise
+                self._write_through_cache()
+                continue
+            self._written += count
+            rest = rest[count:]
+            if rest and count % ALIGNMENT:
+                # It took a part only, for example of the last free block.
+                self._write_through_cache()
+
+    def _write_through_cache(self) -> None:
+        if self._is_direct:
+            self._is_direct = _set_direct(self.file.fileno(), is_direct=False)
+
+
+def _set_direct(descriptor: int, *, is_direct: bool) -> bool:
+    """Choose how a file is written; return whether that is past the page cache."""
+    if sys.platform != "linux":
+        return False
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT if is_direct else flags)
+    except OSError:
+        # Not every file system has direct writes.
+        return False
+    return is_direct
