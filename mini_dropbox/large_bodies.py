@@ -23,7 +23,7 @@ IS_SUPPORTED: Final = sys.platform != "win32"
 # A body with less than this to come is not worth a thread.
 LARGE_BYTES: Final = 256 * 1024
 # What is read before it is worked on.
-PIECE_BYTES: Final = 256 * 1024
+PIECE_BYTES: Final = 1024 * 1024
 # Threads work on what is there, and wait for a client no longer than PATIENCE_SECONDS.
 THREADS: Final = 8
 TURN_SECONDS: Final = 0.25
