@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -84,9 +85,8 @@ class Nginx:
         return {"nginx": processes.tree(self._process.pid) if self._process else []}
 
     def forget_uploads(self) -> None:
-        """Remove what PUT has left."""
-        shutil.rmtree(self.dav)
-        self.dav.mkdir()
+        """Free the room of what PUT has left."""
+        empty(self.dav)
 
     def _listens(self) -> bool:
         connections = psutil.Process(self._process.pid).net_connections() if self._process else []
@@ -195,11 +195,20 @@ def _rate(operation: Callable[[int], None], workers: int, seconds: float) -> Rea
     return Reading(value=count / (time.perf_counter() - began), cpu_ms={"limit": used / count})
 
 
+def empty(folder: Path) -> None:
+    """Free the room of all files below a folder, and let them be.
+
+    For minutes after many files have been removed ext4 is slow to make others.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            os.truncate(path, 0)
+
+
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    path = folder / "limit"
-    path.mkdir()
+    path = Path(tempfile.mkdtemp(prefix="limit-", dir=folder))
     try:
         yield path
     finally:
-        shutil.rmtree(path)
+        empty(path)

@@ -48,10 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"There is no work {', '.join(unknown)}; there are {', '.join(known)}.")
         return 2
     data = harness.results([], {"rounds": options.rounds, "seconds": options.seconds})
-    for name in names:
-        harness.tell(name)
-        merge(data, run_one(name, options))
-        write(data, options)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=options.folder) as folder:
+        for name in names:
+            harness.tell(name)
+            merge(data, run_one(name, options, Path(folder) / name))
+            write(data, options)
     print(report.table(data["rows"]))
     print(report.cost_table(data["rows"]))
     return 1 if any("failure" in row for row in data["rows"]) else 0
@@ -69,10 +71,9 @@ def all_names() -> list[str]:
     return [*workloads.WORKS, *RUNS, "placement", *OTHERS]
 
 
-def run_one(name: str, options: argparse.Namespace) -> Found:
-    """Run one work, in a folder that goes with it; a work that fails is a row that says so."""
-    options.folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=options.folder))
+def run_one(name: str, options: argparse.Namespace, folder: Path) -> Found:
+    """Run one work, in a new folder; a work that fails is a row that says so."""
+    folder.mkdir()
     try:
         return measure(name, settings_for(options, folder))
     except Unavailable as reason:
@@ -81,7 +82,7 @@ def run_one(name: str, options: argparse.Namespace) -> Found:
     except harness.FAILURES as error:
         return {"rows": _json([harness.failed(name, error)])}
     finally:
-        shutil.rmtree(folder)
+        limits.empty(folder)
 
 
 def measure(name: str, settings: Settings) -> Found:

@@ -167,4 +167,4 @@ def test_a_work_that_fails_does_not_end_the_others(
     options = run.parse_options(["--smoke", "--folder", str(tmp_path)])
     assert isinstance(options, Namespace)
 
-    assert run.run_one("get-small", options)["rows"][0]["failure"] == "2 failed"
+    assert run.run_one("get-small", options, tmp_path / "work")["rows"][0]["failure"] == "2 failed"
