@@ -9,10 +9,14 @@ Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 MAX_ITEMS: Final = 64
+# Under load so much is waited for what else comes: a batch costs far more than an item of it.
+GATHER_SECONDS: Final = 0.003
 
 
 class Batcher(Generic[Item, Outcome]):
-    """Hands items to `send` in batches as large as the load asks for; one alone never waits.
+    """Hands items to `send` in batches as large as the load asks for.
+
+    After a batch of one the next leaves at once, so that one alone never waits.
 
     `send` returns for each item its outcome, or the exception that is its outcome; one that it
     raises is every item's. Belongs to one event loop.
@@ -28,6 +32,8 @@ class Batcher(Generic[Item, Outcome]):
         self._free = in_flight
         self._waiting: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        # How many items the latest batch had.
+        self._latest = 1
 
     def submit(self, item: Item) -> asyncio.Future[Outcome]:
         """Return the item's outcome to come. Cancelling it does not stop what has begun."""
@@ -44,7 +50,10 @@ class Batcher(Generic[Item, Outcome]):
     async def _deliver(self) -> None:
         try:
             while self._waiting:
+                if 1 < self._latest > len(self._waiting):
+                    await asyncio.sleep(GATHER_SECONDS)
                 batch = self._next_batch()
+                self._latest = len(batch)
                 if batch:
                     _settle(batch, await self._outcomes([item for item, _ in batch]))
         finally:

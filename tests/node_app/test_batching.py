@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from node_app import batching
 from node_app.batching import MAX_ITEMS, Batcher
 
 
@@ -134,3 +135,47 @@ async def test_a_batch_has_an_upper_bound() -> None:
     await asyncio.gather(*(batcher.submit(2 * item) for item in range(MAX_ITEMS + 1)))
 
     assert [len(batch) for batch in sender.batches] == [MAX_ITEMS, 1]
+
+
+async def test_after_one_of_several_there_is_a_moment_to_gather(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "GATHER_SECONDS", 0.3)
+    sender = Sender()
+    sender.gate.set()
+    batcher = Batcher(sender)
+    await asyncio.gather(*(batcher.submit(item) for item in (2, 4, 6)))
+
+    first = batcher.submit(8)
+    await turns()
+    await asyncio.gather(first, batcher.submit(10))
+
+    assert sender.batches == [[2, 4, 6], [8, 10]]
+
+
+async def test_as_many_as_in_the_latest_one_wait_for_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "GATHER_SECONDS", 60)
+    sender = Sender()
+    sender.gate.set()
+    batcher = Batcher(sender)
+
+    async with asyncio.timeout(10):
+        for items in ((2, 4), (6, 8, 10)):
+            await asyncio.gather(*(batcher.submit(item) for item in items))
+
+    assert sender.batches == [[2, 4], [6, 8, 10]]
+
+
+async def test_after_one_alone_the_next_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "GATHER_SECONDS", 60)
+    sender = Sender()
+    sender.gate.set()
+    batcher = Batcher(sender)
+
+    async with asyncio.timeout(10):
+        for item in (2, 4, 6):
+            await batcher.submit(item)
+
+    assert sender.batches == [[2], [4], [6]]
