@@ -65,10 +65,13 @@ class BlobIndex:
         self._counting = threading.Lock()
         self._sizes: dict[str, int] = {}
 
-    def put(self, records: Sequence[BlobRecord]) -> None:
-        """Keep the records of blobs that have none, all or nothing; returns once on disk."""
+    def put(self, records: Sequence[BlobRecord], *, along: Sequence[Statement] = ()) -> None:
+        """Keep the records of blobs that have none, all or nothing; returns once on disk.
+
+        `along` is committed with them.
+        """
         sql = f"INSERT INTO blob ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-        self._wait([(sql, _row(record)) for record in records])
+        self._wait([*((sql, _row(record)) for record in records), *along])
         for record in records:
             self._counted(1, record.size, record.saved)
 
@@ -88,7 +91,7 @@ class BlobIndex:
     def set_stored(self, record: BlobRecord, *, encoding: str, stored_size: int) -> None:
         """Note how a known blob stands on disk; returns once that is on disk."""
         sql = "UPDATE blob SET encoding = ?, stored_size = ? WHERE hash = ?"
-        self._wait([(sql, (encoding, stored_size, record.hash))])
+        self._wait([(sql, (encoding, stored_size, record.hash)), _forgotten(record)])
         self._counted(0, 0, record.size - stored_size - record.saved)
 
     def size(self, blob_hash: str) -> int | None:
@@ -105,7 +108,7 @@ class BlobIndex:
 
     def remove(self, record: BlobRecord) -> None:
         """Forget a blob; returns once that is on disk."""
-        self._wait([("DELETE FROM blob WHERE hash = ?", (record.hash,))])
+        self._wait([("DELETE FROM blob WHERE hash = ?", (record.hash,)), _forgotten(record)])
         self._counted(-1, -record.size, -record.saved)
 
     def totals(self) -> Totals:
@@ -119,3 +122,8 @@ class BlobIndex:
 
     def _wait(self, statements: Sequence[Statement]) -> None:
         wait_for(self._database.write_all(statements))
+
+
+def _forgotten(record: BlobRecord) -> Statement:
+    """Keep the journal from writing anew what has gone, or stands there in another way."""
+    return "DELETE FROM journal WHERE hash = ?", (record.hash,)

@@ -193,8 +193,7 @@ class BlobStore(ABC):
             for commit in going_on(group):
                 with commit:
                     self._examine(commit)
-            self._place_all([commit for commit in group if commit.is_new])
-            self._put_records([commit for commit in group if commit.needs_record])
+            self._keep([commit for commit in group if commit.is_new or commit.needs_record])
 
     def _prepare(self, commit: Commit) -> None:
         """Do what takes as long as the content is large before others have to wait for it."""
@@ -222,6 +221,11 @@ class BlobStore(ABC):
         commit.has_record = record is not None and (
             commit.found or self._index.get(digests.md5) is not None
         )
+
+    def _keep(self, group: Sequence[Commit]) -> None:
+        """Store contents that are not here, and the records that are missing; durably."""
+        self._place_all([commit for commit in group if commit.is_new])
+        self._put_records([commit for commit in group if commit.needs_record])
 
     def _put_records(self, group: Sequence[Commit]) -> None:
         if not group:

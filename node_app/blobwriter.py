@@ -131,7 +131,7 @@ class BlobWriter:
                 return bytes(self._memory[offset : offset + length])
             if self._large is not None:
                 return self._large.read_at(offset, length)
-            return positioned_read(self._written(), offset, length)
+            return positioned_read(self.write_out(), offset, length)
 
     def begin_writeback(self) -> None:
         """Send all bytes on their way to the disk, without waiting.
@@ -140,7 +140,7 @@ class BlobWriter:
         system's journal and the others find their part of it written.
         """
         with storage_errors():
-            descriptor = self._written().fileno()
+            descriptor = self.write_out().fileno()
             if hasattr(os, "posix_fadvise"):
                 # On Linux it starts the write before it looks at what could be dropped.
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -148,7 +148,7 @@ class BlobWriter:
     def make_durable(self) -> None:
         """Put all bytes on disk, in the temporary file."""
         with storage_errors():
-            descriptor = self._written().fileno()
+            descriptor = self.write_out().fileno()
             os.fsync(descriptor)
             if os.fstat(descriptor).st_size != self.size:
                 raise StoreFailed("The temporary file does not hold what was written.")
@@ -186,8 +186,8 @@ class BlobWriter:
             self._large.close()
             self._large = None
 
-    def _written(self) -> FileIO:
-        """Return the file, with all bytes in it."""
+    def write_out(self) -> FileIO:
+        """Return the temporary file, with all bytes in it."""
         if self._large is not None:
             self._large.flush()
             return self._large.file

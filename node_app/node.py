@@ -25,6 +25,7 @@ from node_app.database import NodeDatabase
 from node_app.early_copies import EarlyCopies
 from node_app.errors import HashCollision, MasterError, MasterRefused, NodeError, ShuttingDown
 from node_app.expiry import sweep_loop
+from node_app.journal import Journal
 from node_app.local_blobstore import LocalBlobStore
 from node_app.master_client import MasterClient
 from node_app.outbox import Outbox
@@ -87,7 +88,11 @@ class Node:
         # There is nothing that the event loop could do before.
         self._lock = lock_folder(self.folder, "node", patience=REPLACEMENT_SECONDS)
         self._database = NodeDatabase(self.folder / "node.sqlite3")
-        self.store = open_store(self.settings, self.folder, BlobIndex(self._database))
+        self._journal = Journal(self._database, self.folder)
+        self.store = open_store(
+            self.settings, self.folder, BlobIndex(self._database), self._journal
+        )
+        self._journal.start()
         self.cluster = ClusterView(self.folder / "cluster_map.json", self._own_entry())
         self.outbox = Outbox(self._database)
         self.uploads = UploadStore(self.folder, self._database)
@@ -119,6 +124,7 @@ class Node:
         await self._session.close()
         if self._compressor:
             await self.run(self._compressor.stop)
+        await self.run(self._journal.stop)
         self._threads.shutdown()
         self._database.close()
         self._lock.close()
@@ -293,10 +299,12 @@ class Node:
         )
 
 
-def open_store(settings: env.Env, folder: Path, index: BlobIndex) -> BlobStore:
+def open_store(
+    settings: env.Env, folder: Path, index: BlobIndex, journal: Journal | None = None
+) -> BlobStore:
     """Return the back end that `MINI_DROPBOX_BLOB_STORE` chooses."""
     if settings.blob_store is env.BlobStoreKind.LOCAL:
-        return LocalBlobStore(folder, index)
+        return LocalBlobStore(folder, index, journal)
     from node_app.django_blobstore import DjangoBlobStore  # noqa: PLC0415  needs its packages
 
     return DjangoBlobStore.from_settings(settings, folder, index)

@@ -142,7 +142,7 @@ class UploadFile(BlobWriter):
         """Close the file, which stays."""
         self._output.close()
 
-    def _written(self) -> FileIO:
+    def write_out(self) -> FileIO:
         return self._output
 
     def _append(self, data: bytes | bytearray | memoryview) -> None:

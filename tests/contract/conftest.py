@@ -13,6 +13,7 @@ from tests.support.blob_backends import (
     Backend,
     CompressedBackend,
     DjangoBackend,
+    JournalBackend,
     LocalBackend,
     S3Server,
 )
@@ -42,13 +43,15 @@ def everything_gains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compressor, "is_worth_while", lambda *_: True)
 
 
-@pytest.fixture(params=["local", "compressed", "file system", "in memory", "s3"])
+@pytest.fixture(params=["local", "journal", "compressed", "file system", "in memory", "s3"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     # The folder's name keeps one test's objects apart from another's.
     folder = tmp_path / f"node_{uuid.uuid4().hex}"
     opened: Backend
     if request.param == "local":
         opened = LocalBackend(folder)
+    elif request.param == "journal":
+        opened = JournalBackend(folder)
     elif request.param == "compressed":
         request.getfixturevalue("everything_gains")
         opened = CompressedBackend(folder)

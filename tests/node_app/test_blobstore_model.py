@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from node_app.blobindex import BlobIndex, Totals
 from node_app.blobwriter import MEMORY_BYTES
 from node_app.errors import BlobNotFound, HashCollision
-from tests.support.blob_backends import LocalBackend, md5, sha256
+from tests.support.blob_backends import JournalBackend, LocalBackend, md5, sha256
 from tests.support.md5_collision import colliding_pair
 
 CONTENTS = [b"", b"a", b"b" * 1000, bytes(MEMORY_BYTES + 1), *colliding_pair()]
@@ -29,7 +29,11 @@ class StoreAgainstModel(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.backend = LocalBackend(Path(self.folder.name) / "node")
+        self.backend = self.opened(Path(self.folder.name) / "node")
+
+    @staticmethod
+    def opened(folder: Path) -> LocalBackend:
+        return LocalBackend(folder)
 
     def teardown(self) -> None:
         self.backend.close()
@@ -117,8 +121,31 @@ class StoreAgainstModel(RuleBasedStateMachine):
         return data.draw(st.sampled_from(sorted(keys)))
 
 
+class JournalAgainstModel(StoreAgainstModel):
+    """The same, where a restart mends what the journal still has."""
+
+    backend: JournalBackend
+
+    @staticmethod
+    def opened(folder: Path) -> LocalBackend:
+        return JournalBackend(folder)
+
+    @rule()
+    def settle(self) -> None:
+        self.backend.journal.settle()
+        assert self.backend.waiting() == []
+
+    @rule()
+    def reopen(self) -> None:
+        mended = self.backend.waiting()
+        super().reopen()
+        self.intact.update(mended)
+        assert self.backend.waiting() == []
+
+
 TestStoreAgainstModel = StoreAgainstModel.TestCase
-TestStoreAgainstModel.settings = settings(
+TestJournalAgainstModel = JournalAgainstModel.TestCase
+TestStoreAgainstModel.settings = TestJournalAgainstModel.settings = settings(
     max_examples=40,
     stateful_step_count=25,
     deadline=None,

@@ -18,6 +18,7 @@ from node_app.compression import FRAME_BYTES, FrameEncoder
 from node_app.compressor import Compressor
 from node_app.database import NodeDatabase
 from node_app.django_blobstore import DjangoBlobStore
+from node_app.journal import Journal
 from node_app.local_blobstore import LocalBlobStore
 
 CHUNK = 100_000
@@ -135,6 +136,20 @@ class LocalBackend(Backend):
 
     def _store(self, index: BlobIndex) -> BlobStore:
         return LocalBlobStore(self.folder, index)
+
+
+class JournalBackend(LocalBackend):
+    """The local disk, with small contents in the journal until a test settles them."""
+
+    journal: Journal
+
+    def waiting(self) -> list[str]:
+        """Return the hashes of contents whose files may not be durable."""
+        return [entry.hash for entry in self.journal.unsettled()]
+
+    def _store(self, index: BlobIndex) -> BlobStore:
+        self.journal = Journal(self.database, self.folder)
+        return LocalBlobStore(self.folder, index, self.journal)
 
 
 class CompressedBackend(LocalBackend):
