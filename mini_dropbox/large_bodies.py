@@ -11,11 +11,14 @@ import asyncio
 import os
 import socket
 import sys
+import threading
 import time
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
+
+from mini_dropbox.until_done import until_done
 
 EXTENSION: Final = "mini_dropbox.large_body"
 # Windows' event loop cannot wait for a socket that a thread reads.
@@ -36,6 +39,7 @@ Take = Callable[[bytearray], None]
 ReadLargeBody = Callable[[Take], Awaitable[bool]]
 
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="receive")
+_buffers = threading.local()
 
 
 class BodyCutOff(Exception):
@@ -53,20 +57,17 @@ class LargeBody:
         self._loop = asyncio.get_running_loop()
         self._socket = socket.socket(fileno=os.dup(descriptor))
         self._socket.settimeout(PATIENCE_SECONDS)
-        self._buffer = bytearray(max(PIECE_BYTES, len(begun)))
-        self._buffer[: len(begun)] = begun
-        self._filled = len(begun)
+        self._begun = begun
         self._left = left
         self._more: Future[None] | None = None
         self._is_read = False
         self._is_stopped = False
-        self._is_behind = False
-        # When the last bytes came, by the clock of event loops.
-        self.last_data = time.monotonic()
+        self._waits_since = 0.0
 
     @property
-    def waits_for_client(self) -> bool:
-        return self._more is not None
+    def waits_since(self) -> float | None:
+        """Since when it waits for the client, by event loops' clock; None when it does not."""
+        return None if self._more is None else self._waits_since
 
     async def read(self, take: Take) -> None:
         """Give the rest to `take`, in threads; BodyCutOff, or whatever `take` raises.
@@ -93,16 +94,15 @@ class LargeBody:
     async def _in_thread(self, take: Take) -> bool:
         """Read what is there; return whether that was all of it."""
         work = self._loop.run_in_executor(_threads, self._turn, take)
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            # Until the thread has ended, what it works on must not be closed.
-            self._is_stopped = True
-            await asyncio.wait([work])
-            raise
+        return await until_done(work, on_cancel=self._stop_turn)
+
+    def _stop_turn(self) -> None:
+        self._is_stopped = True
 
     async def _wait_for_more(self) -> None:
         self._more = self._loop.create_future()
+        # Only now it is the client's turn, however long ago it was the last time.
+        self._waits_since = self._loop.time()
         self._loop.add_reader(self._socket, self._wake)
         try:
             await self._more
@@ -117,37 +117,40 @@ class LargeBody:
     def _turn(self, take: Take) -> bool:
         """Read and work as long as the client keeps up; return whether that was all of it."""
         end = time.monotonic() + TURN_SECONDS
-        while True:
-            if self._filled == len(self._buffer) or not self._left:
-                self._hand_over(take)
-            if not self._left:
-                return True
-            if self._is_stopped or not self._receive():
-                self._is_stopped = True
-                # What came is worth something to those who can go on from there.
-                self._hand_over(take)
+        buffer = _own_buffer()
+        if self._begun:
+            begun, self._begun = self._begun, bytearray()
+            take(begun)
+        is_behind = False
+        while self._left and not is_behind and time.monotonic() < end:
+            count, is_behind = self._fill(buffer)
+            if count:
+                take(buffer if count == len(buffer) else buffer[:count])
+            # What came is worth something to those who can go on from there.
+            if self._is_stopped:
                 raise BodyCutOff
-            if self._is_behind or self.last_data > end:
-                return False
+        return not self._left
 
-    def _receive(self) -> bool:
-        """Read some more, if it comes in time; return whether more can come."""
-        stop = min(len(self._buffer), self._filled + self._left)
-        try:
-            with memoryview(self._buffer) as view:
-                count = self._socket.recv_into(view[self._filled : stop])
-        except TimeoutError:
-            self._is_behind = True
-            return True
-        except ConnectionError:
-            return False
-        self._is_behind = False
-        self._filled += count
-        self._left -= count
-        self.last_data = time.monotonic()
-        return count > 0
+    def _fill(self, buffer: bytearray) -> tuple[int, bool]:
+        """Fill the buffer with what comes in time; return how much that is, and if it was late."""
+        count, stop = 0, min(len(buffer), self._left)
+        with memoryview(buffer) as view:
+            while count < stop and not self._is_stopped:
+                try:
+                    received = self._socket.recv_into(view[count:stop])
+                except TimeoutError:
+                    return count, True
+                except ConnectionError:
+                    received = 0
+                self._is_stopped |= not received
+                self._left -= received
+                count += received
+        return count, False
 
-    def _hand_over(self, take: Take) -> None:
-        filled, self._filled = self._filled, 0
-        if filled:
-            take(self._buffer if filled == len(self._buffer) else self._buffer[:filled])
+
+def _own_buffer() -> bytearray:
+    """Return this thread's buffer: what waits for a client needs none."""
+    if not hasattr(_buffers, "own"):
+        _buffers.own = bytearray(PIECE_BYTES)
+    buffer: bytearray = _buffers.own
+    return buffer

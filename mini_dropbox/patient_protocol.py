@@ -246,9 +246,10 @@ class PatientProtocol(HttpToolsProtocol):
             self._last_position, self._position_since = position, now
         if is_owed:
             quiet_since = self._position_since
+        elif self._large_body is not None:
+            quiet_since = self._large_body.waits_since or now
         elif self._awaits_client():
-            body = self._large_body
-            quiet_since = self._last_data if body is None else body.last_data
+            quiet_since = self._last_data
         else:
             quiet_since = self._last_data = now
         remaining = quiet_since + self.read_limit - now
@@ -261,8 +262,6 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _awaits_client(self) -> bool:
         """Tell whether a request has begun whose next bytes are the client's to send."""
-        if self._large_body is not None:
-            return self._large_body.waits_for_client
         if self.flow.read_paused or self.pipeline:
             return False
         if self.cycle is not None and not self.cycle.response_complete:

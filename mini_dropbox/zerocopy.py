@@ -12,6 +12,8 @@ from asyncio import Future
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from mini_dropbox.until_done import until_done
+
 EXTENSION: Final = "http.response.zerocopysend"
 # Windows sends files in another way.
 IS_SUPPORTED: Final = hasattr(os, "sendfile")
@@ -83,12 +85,8 @@ class FileSending:
 
     async def _in_thread(self, file: int, offset: int, count: int) -> int:
         work = self._loop.run_in_executor(_threads, _send_some, self._socket, file, offset, count)
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            # Until the thread has ended, neither descriptor may come to mean anything else.
-            await asyncio.wait([work])
-            raise
+        # Until the thread has ended, neither descriptor may come to mean anything else.
+        return await until_done(work)
 
     async def _wait_for_room(self) -> None:
         if self._abandoned:

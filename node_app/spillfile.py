@@ -15,7 +15,7 @@ from io import FileIO
 from mmap import mmap
 from typing import Final
 
-from node_app.disk import positioned_read
+from node_app.disk import positioned_read, write_fully
 
 if sys.platform == "linux":
     import fcntl
@@ -26,8 +26,37 @@ RING_BYTES: Final = 8 * SLOT_BYTES
 ALIGNMENT: Final = 4096
 # Rings that wait to be used again: their memory has been found already.
 KEPT_RINGS: Final = 4
+MAX_RINGS: Final = 24
 
-_rings: list[mmap] = []
+
+class Rings:
+    """The rings of a process, of which only so many can be in use."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._free: list[mmap] = []
+        self._made = 0
+
+    def take(self) -> mmap | None:
+        """Return a ring with anything in it, or None when there are too many."""
+        with self._guard:
+            if self._free:
+                return self._free.pop()
+            if self._made == MAX_RINGS:
+                return None
+            self._made += 1
+            return mmap(-1, RING_BYTES)
+
+    def give_back(self, ring: mmap) -> None:
+        with self._guard:
+            if len(self._free) < KEPT_RINGS:
+                self._free.append(ring)
+            else:
+                ring.close()
+                self._made -= 1
+
+
+_rings: Final = Rings()
 
 
 class SpillFile:
@@ -42,13 +71,18 @@ class SpillFile:
         # Reads need no alignment, so they have a descriptor of their own.
         self._reader = FileIO(path)
         self._written = 0
-        self._is_direct = _set_direct(descriptor, is_direct=True)
-        self._ring = _rings.pop() if _rings else mmap(-1, RING_BYTES)
-        self._view = memoryview(self._ring)
+        self._ring = _rings.take()
+        self._view = memoryview(self._ring or b"")
+        self._is_direct = self._ring is not None and _set_direct(descriptor, is_direct=True)
         self._guard = threading.Lock()
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes in, and write each slot that is full; OSError if the disk cannot take it."""
+        if self._ring is None:
+            write_fully(self.file, data)
+            self._written += len(data)
+            self.size = self._written
+            return
         rest = memoryview(data)
         while rest:
             begin = self.size % RING_BYTES
@@ -65,7 +99,7 @@ class SpillFile:
         """Return up to `length` bytes of what has been appended."""
         with self._guard:
             end = min(offset + length, self.size)
-            oldest = max(0, self.size - RING_BYTES)
+            oldest = self.size if self._ring is None else max(0, self.size - RING_BYTES)
             if offset >= oldest:
                 return self._from_ring(offset, max(offset, end))
         # The ring has room for more than what is not written yet.
@@ -85,10 +119,9 @@ class SpillFile:
         self.file.close()
         self._reader.close()
         self._view.release()
-        if len(_rings) < KEPT_RINGS:
-            _rings.append(self._ring)
-        else:
-            self._ring.close()
+        if self._ring is not None:
+            _rings.give_back(self._ring)
+            self._ring = None
 
     def _from_ring(self, offset: int, end: int) -> bytes:
         begin, stop = offset % RING_BYTES, end % RING_BYTES

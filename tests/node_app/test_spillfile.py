@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> Iterator[SpillFile]:
         yield file
 
 
-@pytest.fixture(params=["direct", "refused at first", "refused later", "no such thing"])
+@pytest.fixture(params=["direct", "refused at first", "refused later", "no such thing", "no ring"])
 def any_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Be each kind of file system."""
 
@@ -45,6 +45,9 @@ def any_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
     if request.param == "no such thing":
         monkeypatch.setattr(spillfile.sys, "platform", "elsewhere")
+    elif request.param == "no ring":
+        monkeypatch.setattr(spillfile, "MAX_RINGS", 0)
+        monkeypatch.setattr(spillfile, "_rings", spillfile.Rings())
     elif request.param == "refused at first":
         monkeypatch.setattr(spillfile, "_set_direct", lambda *_, **__: False)
     elif request.param == "refused later":
@@ -149,10 +152,18 @@ def test_it_is_read_while_it_grows(file: SpillFile) -> None:
     assert not failures
 
 
-def test_rings_are_used_again(tmp_path: Path) -> None:
-    for _ in range(3):
-        files = [opened(tmp_path) for _ in range(spillfile.KEPT_RINGS + 2)]
+def test_rings_are_used_again_and_are_only_so_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spillfile, "_rings", spillfile.Rings())
+    for _ in range(2):
+        files = [opened(tmp_path) for _ in range(spillfile.MAX_RINGS + 2)]
+        assert [file._ring is None for file in files[-3:]] == [False, True, True]
         for file in files:
             file.append(b"x")
+            file.flush()
+            assert file.read_at(0, 2) == b"x"
             file.close()
-        assert len(spillfile._rings) == spillfile.KEPT_RINGS
+    rings = [spillfile._rings.take() for _ in range(spillfile.MAX_RINGS + 1)]
+    assert rings.pop() is None
+    assert None not in rings

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from mini_dropbox.until_done import until_done
 from node_app.dataplane.http import Request, check_complete
 from node_app.dataplane.receiving import PipedWriter
 from node_app.dataplane.tus.headers import Checksum
@@ -113,10 +114,18 @@ class _Reception:
 
     async def _read(self, after_each: Callable[[], None] | None) -> None:
         announced = self._request.content_length()
-        while chunk := await self._request.chunk():
-            await self._pipe.write(chunk)
+        loop = asyncio.get_running_loop()
+
+        def take(piece: bytearray) -> None:
+            self._pipe.write_now(piece)
             if after_each is not None:
-                after_each()
+                loop.call_soon_threadsafe(after_each)
+
+        if not await self._request.read_large_body(take):
+            while chunk := await self._request.chunk():
+                await self._pipe.write(chunk)
+                if after_each is not None:
+                    after_each()
         check_complete(self._pipe.size, announced)
 
     def _make_durable_meanwhile(self) -> None:
@@ -137,7 +146,8 @@ class _Reception:
             # A checkpoint must not overlap with the next.
             if self._checkpoint is not None:
                 await asyncio.gather(self._checkpoint, return_exceptions=True)
-            kept = await asyncio.shield(self._run_checkpoint())
+            # Also when the server's patience ends meanwhile: the file is closed after it.
+            kept = await until_done(asyncio.ensure_future(self._run_checkpoint()))
         return kept
 
     async def _run_checkpoint(self) -> Upload:
