@@ -21,7 +21,7 @@ if sys.platform == "linux":
     import fcntl
 
 SLOT_BYTES: Final = 512 * 1024
-RING_BYTES: Final = 8 * SLOT_BYTES
+RING_BYTES: Final = 6 * SLOT_BYTES
 # What direct writes want of addresses, offsets and lengths: a page is enough everywhere.
 ALIGNMENT: Final = 4096
 # Rings that wait to be used again: their memory has been found already.
