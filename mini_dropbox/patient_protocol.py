@@ -184,7 +184,7 @@ class PatientProtocol(HttpToolsProtocol):
             if isinstance(error, BodyCutOff) and not self.transport.is_closing():
                 self.eof_received()
             raise
-        self._large_body = None
+        self._large_body, self._body_left = None, 0
         if not self.transport.is_closing():
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)

@@ -196,24 +196,33 @@ class LocalBlobStore(BlobStore):
         journal.written([entries[commit] for commit in going_on(group)])
         for commit in group:
             if commit.error is not None:
-                self._index.remove(commit.record())
+                with commit:
+                    self._index.remove(commit.record())
 
     def _finish(self, journal: Journal) -> None:
         """Make durable what an earlier process committed to the journal."""
-        entries = journal.unsettled()
-        for entry in entries:
-            record = self._index.get(entry.hash)
-            if record is None or self._has(entry):
-                continue
+        finished = []
+        for entry in journal.unsettled():
+            try:
+                with storage_errors():
+                    self._finish_entry(entry)
+            except NodeError as error:
+                # The journal keeps it for the next start; other nodes have copies until then.
+                logger.error("%s cannot be written: %s", entry.hash, error)  # noqa: TRY400  no traceback
+            else:
+                finished.append(entry)
+        if finished:
+            journal.forget(finished)
+
+    def _finish_entry(self, entry: Entry) -> None:
+        if self._index.get(entry.hash) is None:
+            return
+        if not self._has(entry):
             with self.writer() as writer:
                 writer.write(entry.content)
                 writer.make_durable()
                 self._rename(writer, entry.hash)
-        for entry in entries:
-            if self._forms(entry.hash):
-                self._settle(entry.hash)
-        if entries:
-            journal.forget(entries)
+        self._settle(entry.hash)
 
     def _has(self, entry: Entry) -> bool:
         """Tell whether an entry's file is whole."""

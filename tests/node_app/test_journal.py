@@ -247,6 +247,30 @@ def test_when_the_disk_is_full_nothing_is_kept(
     assert backend.get(md5(SMALL)) == SMALL
 
 
+def test_what_cannot_be_written_anew_waits_for_the_next_start(
+    backend: JournalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content in (SMALL, OTHER):
+        backend.put(content)
+        backend.path(md5(content)).unlink()
+    really_replace = os.replace
+
+    def replace(source: str, target: str) -> None:
+        if md5(SMALL) in target:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        really_replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replace)
+        backend.reopen()
+    assert backend.get(md5(OTHER)) == OTHER
+    assert backend.waiting() == [md5(SMALL)]
+
+    backend.reopen()
+    assert backend.get(md5(SMALL)) == SMALL
+    assert backend.waiting() == []
+
+
 def test_when_the_database_is_full_nothing_is_kept(backend: JournalBackend) -> None:
     database = backend.database._writer
     ((pages,),) = database.execute("PRAGMA page_count").fetchall()
