@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ from typing import Final
 FIRST_HONEST_SYNCFS: Final = (5, 8)
 
 
-def _can_sync_file_system() -> bool:
+def _has_honest_syncfs() -> bool:
     release = re.match(r"(\d+)\.(\d+)", platform.release())
     if sys.platform != "linux" or release is None:
         return False
@@ -20,22 +21,40 @@ def _can_sync_file_system() -> bool:
     return is_honest and hasattr(ctypes.CDLL(None), "syncfs")
 
 
-CAN_SYNC_FILE_SYSTEM: Final = _can_sync_file_system()
+HAS_HONEST_SYNCFS: Final = _has_honest_syncfs()
 
 
-def sync_file_system(path: Path) -> None:
-    """Put on disk all that has been written to the file system of `path`; OSError if it fails.
+def can_sync_file_system(path: Path) -> bool:
+    """Tell whether `sync_file_system` keeps its promise where `path` is.
 
+    Most file systems in user space are never told of a syncfs.
+    """
+    return HAS_HONEST_SYNCFS and not _file_system_type(path).startswith(("fuse", "9p"))
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Put on disk all that has been written to the file system of an open file.
+
+    OSError if that failed for anything since the descriptor was opened, or since the last call:
+    errors are told once for each descriptor, and bytes that could not be written may be lost.
     Python itself offers only the sync of all file systems, which does not tell of errors.
     """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syncfs(descriptor):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-    finally:
-        os.close(descriptor)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _file_system_type(path: Path) -> str:
+    """Return what proc(5) calls it; empty where that is not found."""
+    device = path.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with suppress(OSError), Path("/proc/self/mountinfo").open(encoding="utf-8") as mounts:
+        for line in mounts:
+            fields, _, kind = line.partition(" - ")
+            if fields.split()[2] == wanted:
+                return kind.split()[0]
+    return ""
 
 
 def fsync_folder(path: Path | str) -> None:

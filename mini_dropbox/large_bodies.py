@@ -61,7 +61,10 @@ class LargeBody:
         self._left = left
         self._more: Future[None] | None = None
         self._is_read = False
+        # Nobody will send, or read, the rest.
         self._is_stopped = False
+        # The thread is to come back as soon as it can.
+        self._is_hurried = False
         self._waits_since = 0.0
 
     @property
@@ -93,13 +96,16 @@ class LargeBody:
 
     async def _in_thread(self, take: Take) -> bool:
         """Read what is there; return whether that was all of it."""
+        self._is_hurried = False
         work = self._loop.run_in_executor(_threads, self._turn, take)
-        return await until_done(work, on_cancel=self._stop_turn)
+        return await until_done(work, on_cancel=self._hurry)
 
-    def _stop_turn(self) -> None:
-        self._is_stopped = True
+    def _hurry(self) -> None:
+        self._is_hurried = True
 
     async def _wait_for_more(self) -> None:
+        if self._is_stopped:
+            raise BodyCutOff
         self._more = self._loop.create_future()
         # Only now it is the client's turn, however long ago it was the last time.
         self._waits_since = self._loop.time()
@@ -122,7 +128,7 @@ class LargeBody:
             begun, self._begun = self._begun, bytearray()
             take(begun)
         is_behind = False
-        while self._left and not is_behind and time.monotonic() < end:
+        while self._left and not is_behind and not self._is_hurried and time.monotonic() < end:
             count, is_behind = self._fill(buffer)
             if count:
                 take(buffer if count == len(buffer) else buffer[:count])
@@ -135,14 +141,15 @@ class LargeBody:
         """Fill the buffer with what comes in time; return how much that is, and if it was late."""
         count, stop = 0, min(len(buffer), self._left)
         with memoryview(buffer) as view:
-            while count < stop and not self._is_stopped:
+            while count < stop and not self._is_stopped and not self._is_hurried:
                 try:
                     received = self._socket.recv_into(view[count:stop])
                 except TimeoutError:
                     return count, True
                 except ConnectionError:
                     received = 0
-                self._is_stopped |= not received
+                if not received:
+                    self._is_stopped = True
                 self._left -= received
                 count += received
         return count, False

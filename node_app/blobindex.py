@@ -91,7 +91,7 @@ class BlobIndex:
     def set_stored(self, record: BlobRecord, *, encoding: str, stored_size: int) -> None:
         """Note how a known blob stands on disk; returns once that is on disk."""
         sql = "UPDATE blob SET encoding = ?, stored_size = ? WHERE hash = ?"
-        self._wait([(sql, (encoding, stored_size, record.hash)), _forgotten(record)])
+        self._wait([(sql, (encoding, stored_size, record.hash))])
         self._counted(0, 0, record.size - stored_size - record.saved)
 
     def size(self, blob_hash: str) -> int | None:
@@ -107,8 +107,9 @@ class BlobIndex:
         return size
 
     def remove(self, record: BlobRecord) -> None:
-        """Forget a blob; returns once that is on disk."""
-        self._wait([("DELETE FROM blob WHERE hash = ?", (record.hash,)), _forgotten(record)])
+        """Forget a blob, also for the journal's sake; returns once that is on disk."""
+        deletions = [f"DELETE FROM {table} WHERE hash = ?" for table in ("blob", "journal")]  # noqa: S608
+        self._wait([(deletion, (record.hash,)) for deletion in deletions])
         self._counted(-1, -record.size, -record.saved)
 
     def totals(self) -> Totals:
@@ -122,8 +123,3 @@ class BlobIndex:
 
     def _wait(self, statements: Sequence[Statement]) -> None:
         wait_for(self._database.write_all(statements))
-
-
-def _forgotten(record: BlobRecord) -> Statement:
-    """Keep the journal from writing anew what has gone, or stands there in another way."""
-    return "DELETE FROM journal WHERE hash = ?", (record.hash,)

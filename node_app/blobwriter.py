@@ -139,7 +139,7 @@ class BlobWriter:
         Of many files that are then made durable one after another, the first waits for the file
         system's journal and the others find their part of it written.
         """
-        with storage_errors():
+        with self.in_use(), storage_errors():
             descriptor = self.write_out().fileno()
             if hasattr(os, "posix_fadvise"):
                 # On Linux it starts the write before it looks at what could be dropped.
@@ -173,10 +173,12 @@ class BlobWriter:
 
     def _discard(self) -> None:
         """Close, and remove the temporary file unless it has been renamed."""
-        self._close_files()
-        if self._path is not None:
-            Path(self._path).unlink(missing_ok=True)
-            self._path = None
+        try:
+            self._close_files()
+        finally:
+            if self._path is not None:
+                Path(self._path).unlink(missing_ok=True)
+                self._path = None
 
     def _close_files(self) -> None:
         if self._file is not None:

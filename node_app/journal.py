@@ -9,13 +9,14 @@ contents. Where a crash came between, the next start writes the files that are m
 
 import json
 import logging
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from mini_dropbox.durability import CAN_SYNC_FILE_SYSTEM, sync_file_system
+from mini_dropbox.durability import can_sync_file_system, sync_file_system
 from node_app.database import NodeDatabase, Statement, wait_for
 from node_app.disk import storage_errors
 from node_app.errors import NodeError
@@ -53,7 +54,12 @@ class Journal:
 
     def __init__(self, database: NodeDatabase, folder: Path) -> None:
         self._database = database
-        self._folder = folder
+        # Opened before any file is written, because it tells of errors from then on.
+        self._folder = os.open(folder, os.O_RDONLY)
+        self.can_sync = can_sync_file_system(folder)
+        # Writes the files of entries anew, durably where that is not done by a sync; set by the
+        # store that they belong to.
+        self.rewrite: Callable[[Sequence[Entry]], None] = lambda _: None
         ((newest,),) = database.read("SELECT COALESCE(MAX(id), 0) FROM journal")
         self._ids = count(newest + 1)
         self._guard = threading.Lock()
@@ -61,6 +67,7 @@ class Journal:
         self._written: list[int] = []
         self._waiting = self._waiting_bytes = 0
         self._is_failing = False
+        self._complaint = ""
         self._work = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -68,7 +75,7 @@ class Journal:
     def takes(self, size: int) -> bool:
         """Tell whether a content of `size` bytes had better go this way."""
         return (
-            CAN_SYNC_FILE_SYSTEM
+            self.can_sync
             and size <= MAX_CONTENT_BYTES
             and self._waiting < MAX_WAITING
             and self._waiting_bytes < MAX_WAITING_BYTES
@@ -100,20 +107,33 @@ class Journal:
         if not written:
             return
         try:
-            with storage_errors():
-                sync_file_system(self._folder)
+            if self._is_failing:
+                # What could not be written once may be lost, and a second sync would not tell.
+                lost = set(written)
+                self.rewrite([entry for entry in self.unsettled() if entry.id in lost])
+            if self.can_sync:
+                with storage_errors():
+                    sync_file_system(self._folder)
             self._forget(written)
         except NodeError:
+            self._is_failing = True
             with self._guard:
                 self._written += written
             raise
+        self._is_failing = False
         with self._guard:
             self._waiting -= waiting
             self._waiting_bytes -= waiting_bytes
 
-    def forget(self, entries: Sequence[Entry]) -> None:
-        """Forget contents whose files are durable, or not wanted any more."""
-        self._forget([entry.id for entry in entries])
+    def recover(self) -> None:
+        """Write anew, and make durable, what an earlier process may not have.
+
+        What cannot be written now waits for a later settling; NodeError is logged, not raised.
+        """
+        if entries := self.unsettled():
+            self.written(entries)
+            self._is_failing = True
+            self._fails_to_settle()
 
     def start(self) -> None:
         """Settle from now on, about once a second while there is something."""
@@ -127,6 +147,11 @@ class Journal:
         if self._thread is not None:
             self._thread.join()
         self._fails_to_settle()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder, as a kill does."""
+        os.close(self._folder)
 
     def _run(self) -> None:
         pause = SETTLE_SECONDS
@@ -140,13 +165,13 @@ class Journal:
         try:
             self.settle()
         except NodeError as error:
-            if not self._is_failing:
+            if str(error) != self._complaint:
                 logger.error("Small files cannot be made durable: %s", error)  # noqa: TRY400  no traceback
-            self._is_failing = True
+            self._complaint = str(error)
             self._work.set()
-        else:
-            self._is_failing = False
-        return self._is_failing
+            return True
+        self._complaint = ""
+        return False
 
     def _forget(self, ids: Sequence[int]) -> None:
         sql = "DELETE FROM journal WHERE id IN (SELECT value FROM json_each(?))"

@@ -9,7 +9,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from io import FileIO
 from pathlib import Path
 from typing import Final
@@ -74,7 +73,8 @@ class LocalBlobStore(BlobStore):
         self.on_removal: Callable[[str], None] = lambda _: None
         make_folder_durable(folder / "blobs")
         if journal is not None:
-            self._finish(journal)
+            journal.rewrite = self._rewrite
+            journal.recover()
 
     @property
     def temporary_folder(self) -> Path:
@@ -199,38 +199,32 @@ class LocalBlobStore(BlobStore):
                 with commit:
                     self._index.remove(commit.record())
 
-    def _finish(self, journal: Journal) -> None:
-        """Make durable what an earlier process committed to the journal."""
-        finished = []
-        for entry in journal.unsettled():
+    def _rewrite(self, entries: Sequence[Entry]) -> None:
+        """Write the journal's contents to new files, whatever stands there.
+
+        One that cannot be written does not keep the others from it; its error is raised at last.
+        """
+        failure: NodeError | None = None
+        for entry in entries:
             try:
-                with storage_errors():
-                    self._finish_entry(entry)
+                with self._lock(entry.hash), storage_errors():
+                    self._rewrite_one(entry)
             except NodeError as error:
-                # The journal keeps it for the next start; other nodes have copies until then.
-                logger.error("%s cannot be written: %s", entry.hash, error)  # noqa: TRY400  no traceback
-            else:
-                finished.append(entry)
-        if finished:
-            journal.forget(finished)
+                failure = error
+        if failure is not None:
+            raise failure
 
-    def _finish_entry(self, entry: Entry) -> None:
-        if self._index.get(entry.hash) is None:
+    def _rewrite_one(self, entry: Entry) -> None:
+        record = self._index.get(entry.hash)
+        # What has been compressed since was made durable then.
+        if record is None or record.encoding:
             return
-        if not self._has(entry):
-            with self.writer() as writer:
-                writer.write(entry.content)
-                writer.make_durable()
-                self._rename(writer, entry.hash)
-        self._settle(entry.hash)
-
-    def _has(self, entry: Entry) -> bool:
-        """Tell whether an entry's file is whole."""
-        try:
-            with closing(self._open_unverified(entry.hash)) as reader:
-                return reader.read_at(0, reader.size) == entry.content
-        except (BlobNotFound, BlobDamaged):
-            return False
+        with self.writer() as writer:
+            writer.write(entry.content)
+            writer.write_out()
+            self._rename(writer, entry.hash)
+        if self._journal is None or not self._journal.can_sync:
+            self._settle(entry.hash)
 
     def _place_all(self, group: Sequence[Commit]) -> None:
         """Place many in steps: what one wait for the disk can serve is done before it."""

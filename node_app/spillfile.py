@@ -44,15 +44,16 @@ class Rings:
                 return self._free.pop()
             if self._made == MAX_RINGS:
                 return None
+            ring = mmap(-1, RING_BYTES)
             self._made += 1
-            return mmap(-1, RING_BYTES)
+            return ring
 
     def give_back(self, ring: mmap) -> None:
         with self._guard:
             if len(self._free) < KEPT_RINGS:
                 self._free.append(ring)
             else:
-                ring.close()
+                # Its memory goes with the last view of it, which an error's traceback may have.
                 self._made -= 1
 
 

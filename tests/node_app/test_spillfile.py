@@ -167,3 +167,24 @@ def test_rings_are_used_again_and_are_only_so_many(
     rings = [spillfile._rings.take() for _ in range(spillfile.MAX_RINGS + 1)]
     assert rings.pop() is None
     assert None not in rings
+
+
+def test_a_ring_that_an_error_still_holds_can_be_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullFile(FileIO):
+        def write(self, data: memoryview) -> int:  # type: ignore[override]
+            raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(spillfile, "_rings", spillfile.Rings())
+    monkeypatch.setattr(spillfile, "FileIO", FullFile)
+    files, errors = [opened(tmp_path) for _ in range(spillfile.MAX_RINGS)], []
+    for file in files:
+        try:
+            file.append(CONTENT)
+        except OSError as error:
+            errors.append(error)
+    for file in files:
+        file.close()
+    assert len(errors) == len(files)
+    assert all(spillfile._rings.take() is not None for _ in files)

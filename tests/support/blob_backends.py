@@ -147,6 +147,10 @@ class JournalBackend(LocalBackend):
         """Return the hashes of contents whose files may not be durable."""
         return [entry.hash for entry in self.journal.unsettled()]
 
+    def close(self) -> None:
+        self.journal.close()
+        super().close()
+
     def _store(self, index: BlobIndex) -> BlobStore:
         self.journal = Journal(self.database, self.folder)
         return LocalBlobStore(self.folder, index, self.journal)

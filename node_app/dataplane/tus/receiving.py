@@ -117,6 +117,9 @@ class _Reception:
         loop = asyncio.get_running_loop()
 
         def take(piece: bytearray) -> None:
+            if self._checkpoint is not None and self._checkpoint.done():
+                # What cannot be made durable is not added to.
+                self._checkpoint.result()
             self._pipe.write_now(piece)
             if after_each is not None:
                 loop.call_soon_threadsafe(after_each)
@@ -126,12 +129,14 @@ class _Reception:
                 await self._pipe.write(chunk)
                 if after_each is not None:
                     after_each()
+                if self._checkpoint is not None and self._checkpoint.done():
+                    self._checkpoint.result()
         check_complete(self._pipe.size, announced)
 
     def _make_durable_meanwhile(self) -> None:
         """Begin a checkpoint when enough has come since the last; it overlaps with receiving."""
         if self._checkpoint is not None:
-            if not self._checkpoint.done():
+            if not self._checkpoint.done() or self._checkpoint.exception() is not None:
                 return
             self._durable = self._checkpoint.result().offset
             self._checkpoint = None
