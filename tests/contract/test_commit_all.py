@@ -79,7 +79,7 @@ def test_when_the_index_cannot_be_written_nothing_is_kept(
 ) -> None:
     backend.put(b"known")
 
-    def fail(_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise StoreFailed("The node's index cannot be written.")
 
     with monkeypatch.context() as patched:
