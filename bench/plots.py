@@ -20,6 +20,8 @@ BY_NUMBER: Final = {
     "put-connections": ("Uploads of 1 KiB by connections, two replicas", "connections"),
     "get-nodes": ("Downloads of 1 KiB by nodes on this machine", "nodes"),
     "put-nodes": ("Uploads of 1 KiB by nodes on this machine", "nodes"),
+    "files-get": ("/get by the number of files", "files"),
+    "files-register": ("/register by the number of files", "files"),
 }
 
 JsonRow = Mapping[str, Any]
@@ -81,7 +83,7 @@ def _draw_numbers(points: Sequence[JsonRow], title: str, what: str, path: Path) 
     limits = [point["limit_value"] for point in points]
     axes.plot(numbers, limits, "o--", color=LIMIT, label=_limit_names(points))
     axes.set_xscale("log", base=2)
-    axes.set_xticks(numbers, [str(number) for number in numbers])
+    axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
     axes.set_ylim(bottom=0)
     axes.set_xlabel(what)
     axes.set_ylabel(points[0]["unit"])

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from bench import curves, footprint, harness, limits, placement, report, workloads
+from bench import curves, file_curve, footprint, harness, limits, placement, report, workloads
 from bench.harness import BenchError, Row
 from bench.load import PROJECT_DIR
 from bench.workloads import MIB, Settings, Unavailable
@@ -29,7 +29,15 @@ PROGRAMS: Final = {"wrk": "wrk", "nginx": "nginx-light"}
 PUBLISHED: Final = PROJECT_DIR / "docs" / "benchmarks"
 # Benchmarks of their own, which know how much they have to do; they are run with `--json`.
 OTHERS: Final = ("metadata", "compression")
-SMOKE: Final = ("get-small", "put-small", "put-large", "put-large-blob", "idle", "memory")
+SMOKE: Final = (
+    "get-small",
+    "put-small",
+    "put-large",
+    "put-large-blob",
+    "idle",
+    "memory",
+    "curve-files",
+)
 
 Found = dict[str, Any]
 
@@ -177,6 +185,7 @@ RUNS: Final[Mapping[str, Callable[[Settings], list[Row]]]] = {
     "idle": footprint.idle,
     "memory": footprint.memory,
     **curves.WORKS,
+    "curve-files": file_curve.files,
 }
 
 

@@ -16,6 +16,7 @@ WORKS = {
     *("get-small", "put-small", "put-large", "put-large-blob"),
     *("idle-ready", "idle-cpu", "imports-master", "imports-node"),
     *("memory-2M", "memory-4M", "memory-growth"),
+    *("files-get-100", "files-register-1000"),
     *("placement-load", "placement-join", "placement-loss", "placement-rank-2"),
 }
 MEASURED_BESIDE_A_LIMIT = {"get-small", "put-small", "put-large", "put-large-blob"}
