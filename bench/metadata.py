@@ -241,13 +241,13 @@ def list_rows(master: Master, files: int) -> list[dict[str, Any]]:
     limit = {"limit_name": "allowed", "limit_value": LIST_GROWTH_MIB, "at_least": 1.0}
     within = {"ratio": LIST_GROWTH_MIB / max(growth, 0.1)}
     rows = {"work": "GET /list", "value": records / seconds, "unit": "files/s"}
-    return [{**memory, **limit, **within}, {**rows, "limit_name": "", "limit_value": None}]
+    return [{**memory, **limit, **within}, rows]
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
     print(f"{'work':42} {'few':>10} {'many':>10} {'unit':8} {'ratio':>6}  spread       at least")
     for row in rows:
-        few = "" if row["limit_value"] is None else f"{row['limit_value']:.2f}"
+        few = f"{row['limit_value']:.2f}" if "limit_value" in row else ""
         ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
         spread = "{:.2f} to {:.2f}".format(*row["spread"]) if "spread" in row else ""
         demand = f"{row['at_least']:.2f}" if "at_least" in row else ""
