@@ -68,8 +68,8 @@ class BlobStore(ABC):
             # Nobody was told that these bytes are safe: the process ended before it could.
             leftover.unlink()
 
-    def writer(self) -> BlobWriter:
-        return BlobWriter(self._writing_folder)
+    def writer(self, *, computes_md5: bool = True) -> BlobWriter:
+        return BlobWriter(self._writing_folder, computes_md5=computes_md5)
 
     def commit(self, writer: BlobWriter, *, name: str, content_type: str) -> bool:
         """Keep what `writer` took, for good; return whether it was there already.

@@ -56,15 +56,18 @@ class BlobWriter:
 
     Leaving the context discards whatever no store has committed. Threads that are at work on
     the writer at that moment (a commit, a read for a peer) finish first; none can begin later.
+
+    With `computes_md5` off, `tell_md5` has to be called before the digests are asked for.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, *, computes_md5: bool = True) -> None:
         self._folder = folder
         self._guard = threading.Lock()
         self._users = 0
         self._closed = False
         self._use = _Use(self)
-        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._md5 = hashlib.md5(usedforsecurity=False) if computes_md5 else None
+        self._told_md5 = ""
         self._sha256 = hashlib.sha256()
         self._memory = bytearray()
         # One of these two, as soon as there is a file.
@@ -104,7 +107,8 @@ class BlobWriter:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data`; StoreFull or StoreFailed when the temporary file cannot take it."""
         with self.in_use(), storage_errors():
-            self._md5.update(data)
+            if self._md5 is not None:
+                self._md5.update(data)
             self._sha256.update(data)
             if self.size + len(data) <= MEMORY_BYTES:
                 self._memory += data
@@ -120,9 +124,18 @@ class BlobWriter:
         for piece in pieces:
             self.write(piece)
 
+    def tell_md5(self, md5: str) -> None:
+        """Take the word of whoever has computed the MD5 of what has this SHA-256."""
+        self._told_md5 = md5
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
     def digests(self) -> Digests:
         """Return what has been written so far."""
-        return Digests(self._md5.hexdigest(), self._sha256.hexdigest(), self.size)
+        md5 = self._told_md5 if self._md5 is None else self._md5.hexdigest()
+        return Digests(md5, self.sha256, self.size)
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return written bytes back; from any thread, also while and after a store keeps them."""

@@ -31,7 +31,8 @@ class Receipt:
     """What a peer gives for a content that it has received and not been told the name of."""
 
     id: str
-    digests: Digests
+    sha256: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -126,16 +127,20 @@ class PeerClient:
         if response.status != 200:
             raise PeerError(f"POST {url}: {response.status} {answer.get('message', '')}")
         try:
-            digests = Digests(answer["md5"], answer["sha256"], answer["size"])
-            return Receipt(answer["receipt"], digests)
+            return Receipt(answer["receipt"], answer["sha256"], answer["size"])
         except KeyError as error:
             raise PeerError(f"POST {url}: this is no receipt") from error
 
     async def redeem(
-        self, peer: NodeEntry, receipt: Receipt, *, name: str, content_type: str
+        self,
+        peer: NodeEntry,
+        receipt: Receipt,
+        digests: Digests,
+        *,
+        name: str,
+        content_type: str,
     ) -> bool:
         """Make a replica of what was sent ahead; return whether the peer had it already."""
-        digests = receipt.digests
         url = self._url(
             peer,
             digests.md5,

@@ -28,7 +28,7 @@ from node_app.errors import (
     Unavailable,
 )
 from node_app.growth import Growth
-from node_app.peer_client import PeerClient
+from node_app.peer_client import PeerClient, Receipt
 from node_app.replica_batch import SMALL_BYTES, ReplicaHead
 
 logger = logging.getLogger(__name__)
@@ -198,9 +198,9 @@ class Replicator:
         named = {"name": incoming.name, "content_type": incoming.content_type}
         with self._suspicion(node):
             receipt = await early.receipt(node) if early is not None else None
-            if receipt is not None and receipt.digests == digests:
+            if receipt is not None and _is_for(receipt, digests):
                 try:
-                    return await self._peers.redeem(node, receipt, **named)
+                    return await self._peers.redeem(node, receipt, digests, **named)
                 except PeerSilent:
                     raise
                 except PeerError as error:
@@ -228,6 +228,10 @@ class Replicator:
             if failure is not None and copies == 0:
                 return failure
         return _below_quorum(copies, self._cluster.write_quorum)
+
+
+def _is_for(receipt: Receipt, digests: Digests) -> bool:
+    return (receipt.sha256, receipt.size) == (digests.sha256, digests.size)
 
 
 def _replicas(stored: Mapping[NodeEntry, bool]) -> Replicas:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 import sqlite3
 from contextlib import closing
 from urllib.parse import urlencode
@@ -11,7 +12,7 @@ import requests
 
 from mini_dropbox import secret_files
 from mini_dropbox.signing import EMPTY_BODY_SHA256, Signer
-from mini_dropbox.wire import PEER_BLOBS_PATH, NodeEntry
+from mini_dropbox.wire import PEER_BLOBS_PATH, RECEIPTS_PATH, NodeEntry
 from node_app.blobwriter import Digests
 from node_app.http_client import new_session
 from node_app.peer_client import PeerClient
@@ -236,3 +237,39 @@ def test_an_unknown_receipt_is_gone(node: Server, signer: Signer) -> None:
     headers = {"Authorization": signer.sign("PUT", path)}
 
     assert refusal(node.request("PUT", path, data=b"", headers=headers)) == (410, "receipt_gone")
+
+
+def receipt_for(node: Server, signer: Signer, content: bytes) -> str:
+    """Send a content ahead of its name."""
+    headers = {"Authorization": signer.sign("POST", RECEIPTS_PATH)}
+    answer = node.post(RECEIPTS_PATH, data=content, headers=headers).json()
+    assert answer["sha256"] == sha256(content)
+    assert answer["size"] == len(content)
+    return str(answer["receipt"])
+
+
+def test_what_was_sent_ahead_gets_the_address_that_the_peer_has_computed(
+    cluster: Cluster, node: Server, signer: Signer
+) -> None:
+    content = secrets.token_bytes(300_000)
+    receipt = receipt_for(node, signer, content)
+    path = target(md5(content), name="ahead.bin", receipt=receipt, sha256=sha256(content))
+    headers = {"Authorization": signer.sign("PUT", path)}
+
+    assert node.request("PUT", path, data=b"", headers=headers).json()["success"]
+    assert stored(cluster, node, md5(content)) == [("ahead.bin", "application/octet-stream")]
+    assert node.retrieve(md5(content)).content == content
+
+
+def test_what_was_sent_ahead_is_not_taken_for_another_content(
+    cluster: Cluster, node: Server, signer: Signer
+) -> None:
+    content, another = secrets.token_bytes(300_000), secrets.token_bytes(300_000)
+    receipt = receipt_for(node, signer, content)
+    path = target(md5(another), name="ahead.bin", receipt=receipt, sha256=sha256(another))
+    headers = {"Authorization": signer.sign("PUT", path)}
+
+    answer = node.request("PUT", path, data=b"", headers=headers)
+
+    assert refusal(answer) == (401, "not_signed")
+    assert stored(cluster, node, md5(another)) == []

@@ -46,9 +46,12 @@ class FakePeer:
         self._called("send_ahead")
         async for piece in body:
             self.received += piece
-        return Receipt("receipt", self.claims or digests_of(self.received))
+        received = self.claims or digests_of(self.received)
+        return Receipt("receipt", received.sha256, received.size)
 
-    async def redeem(self, peer: NodeEntry, receipt: Receipt, **named: str) -> bool:
+    async def redeem(
+        self, peer: NodeEntry, receipt: Receipt, digests: Digests, **named: str
+    ) -> bool:
         self._called("redeem")
         return False
 
