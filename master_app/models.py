@@ -1,7 +1,7 @@
 """What the master knows: nodes, blobs, their replicas, and the files that name them.
 
-All writes go through `master_app.services`, all reads beyond one table through
-`master_app.selectors`.
+All writes go through `master_app.services` and those that a part has of its own
+(`master_app.repair.services`), all reads beyond one table through `master_app.selectors`.
 """
 
 from datetime import datetime, timedelta
@@ -206,3 +206,35 @@ class File(models.Model):
         if not holders:
             return None
         return f"{holders[0].url}/retrieve?{urlencode({'hash': self.blob.hash, 'name': self.name})}"
+
+
+class Lease(models.Model):
+    """Who does what only one process may do at a time, and what that one last said of it."""
+
+    name = models.CharField(max_length=32, primary_key=True)
+    holder = models.CharField(max_length=128)
+    expires_at = models.DateTimeField()
+    state = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"{self.name}, held by {self.holder}"
+
+
+class RepairTask(models.Model):
+    """A blob with too few copies, until it has enough."""
+
+    blob = models.OneToOneField(
+        Blob, on_delete=models.CASCADE, primary_key=True, related_name="repair"
+    )
+    copies = models.PositiveSmallIntegerField(help_text="How many there were at the last look.")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="How many have failed.")
+    reason = models.TextField(blank=True, help_text="Why the last attempt failed.")
+    try_at = models.DateTimeField(help_text="When the next attempt may begin.")
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ("copies", "blob")
+        indexes = (models.Index(fields=("copies", "blob"), name="repair_most_endangered"),)
+
+    def __str__(self) -> str:
+        return f"{self.blob} with {self.copies} copies"

@@ -1,18 +1,25 @@
 """The master's only way to talk HTTP to nodes."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 
+from master_app.cluster_signer import cluster_signer
 from master_app.errors import NoHealthyNode
 from master_app.models import Node
+from mini_dropbox.wire import COPIES_PATH, CopyOrder, CopyResult, WireError
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 30.0
 CHUNK_BYTES = 64 * 1024
+# What is copied may have to come over a slow network; a node that hangs is found out by then.
+SLOWEST_COPY_BYTES = 4 * 1024 * 1024
 
 
 class NodeRequestError(Exception):
@@ -106,10 +113,41 @@ def _fetch_from(base_url: str, blob_hash: str, max_bytes: int) -> Iterator[bytes
             raise NodeRequestError(f"GET {url}: broken off, {error}") from error
 
 
-def _send(method: str, url: str, **options: Any) -> requests.Response:
+def order_copies(*, base_url: str, orders: Sequence[CopyOrder]) -> list[CopyResult]:
+    """Let a node make replicas from those of its peers; return what became of each order.
+
+    NodeRequestError when the node does not answer, or has refused all of them.
+    """
+    url = f"{base_url}{COPIES_PATH}"
+    message = json.dumps({"copies": [order.to_json() for order in orders]}).encode()
+    seconds = READ_SECONDS + sum(order.size for order in orders) / SLOWEST_COPY_BYTES
+    body = _post_signed(url, message, seconds)
+    try:
+        return [CopyResult.from_json(result) for result in body["results"]]
+    except (KeyError, TypeError, WireError) as error:
+        raise NodeRequestError(f"POST {url}: 200 without usable results, {error}") from error
+
+
+def _post_signed(url: str, message: bytes, seconds: float) -> dict[str, Any]:
+    digest = hashlib.sha256(message).hexdigest()
+    headers = {
+        "Authorization": cluster_signer().sign("POST", urlsplit(url).path, digest),
+        "Content-Type": "application/json",
+    }
+    with _send("POST", url, data=message, headers=headers, seconds=seconds) as response:
+        body = _json(response)
+        if response.status_code != 200:
+            reason = body.get("message", "no reason given")
+            raise NodeRequestError(f"POST {url}: {response.status_code}, {reason}")
+    return body
+
+
+def _send(
+    method: str, url: str, *, seconds: float = READ_SECONDS, **options: Any
+) -> requests.Response:
     try:
         return _http.request(
-            method, url, timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=False, **options
+            method, url, timeout=(CONNECT_SECONDS, seconds), allow_redirects=False, **options
         )
     except requests.RequestException as error:
         raise NodeRequestError(f"{method} {url}: {error}") from error

@@ -12,6 +12,7 @@ from master_app import derived
 from master_app.errors import SizeConflict
 from master_app.models import Blob, File, Node, Replica, node_state
 from master_app.prepared import PreparedInsert, PreparedQuery
+from master_app.repair.services import tasks_add
 from mini_dropbox.wire import ClusterMap, Heartbeat, NodeEntry, Registration
 
 # The weight of a node whose back end has no size of its own; weights are capacities in GiB.
@@ -152,12 +153,13 @@ def _blobs_for(registrations: Sequence[Registration], now: datetime) -> dict[str
 
 
 def _replicas_add(accepted: Sequence[tuple[Registration, int]], now: datetime) -> None:
+    """Record who has copies, and whose blobs have too few because nodes were away."""
     named = dict.fromkeys(node_id for entry, _ in accepted for node_id in entry.replicas)
     nodes: dict[str, int] = dict(_NODE_KEYS.rows_in(named))
-    _ADD_REPLICAS.run(
-        (key, nodes[node_id], now)
-        for entry, key in accepted
-        for node_id in entry.replicas
-        # A node is known from its first heartbeat on, and sends one before it takes blobs.
-        if node_id in nodes
-    )
+    # A node is known from its first heartbeat on, and sends one before it takes blobs.
+    holders = {key: [nodes[n] for n in entry.replicas if n in nodes] for entry, key in accepted}
+    _ADD_REPLICAS.run((key, node, now) for key, held in holders.items() for node in held)
+    wanted = settings.ENV.replication_factor
+    few = {key: len(held) for key, held in holders.items() if len(held) < wanted}
+    if few:
+        tasks_add(copies=few)

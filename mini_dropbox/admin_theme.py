@@ -101,7 +101,13 @@ UNFOLD: Final[dict[str, Any]] = {
                 "items": [
                     _page(
                         "Nodes", "dns", "admin:master_app_node_changelist", "master_app.view_node"
-                    )
+                    ),
+                    _page(
+                        "Repair",
+                        "healing",
+                        "admin:master_app_repairtask_changelist",
+                        "master_app.view_repairtask",
+                    ),
                 ],
             },
             {

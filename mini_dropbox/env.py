@@ -93,6 +93,8 @@ class Env:
     blob_storage_options: dict[str, object] = field(repr=False)
     compression: Compression
     compress_after_seconds: float
+    repair_grace_seconds: float
+    repair_mb_per_second: float
     supervised: bool
     seedream_api_key: str | None = field(repr=False)
     seedream_provider: SeedreamProvider | None
@@ -155,14 +157,26 @@ class _Reader:
     def seconds(
         self, name: str, default: float, *, minimum: float = 0.05, maximum: int = 3600
     ) -> float:
+        return self.number(
+            name, default, minimum=minimum, maximum=maximum, kind="a number of seconds"
+        )
+
+    def number(
+        self,
+        name: str,
+        default: float,
+        *,
+        minimum: float,
+        maximum: int,
+        kind: str = "a number",
+    ) -> float:
         def parse(value: str) -> float:
             number = float(value)
             if not minimum <= number <= maximum:
                 raise ValueError
             return number
 
-        takes = f"a number of seconds from {minimum:g} to {maximum}"
-        return self.parsed(name, default, parse, takes)
+        return self.parsed(name, default, parse, f"{kind} from {minimum:g} to {maximum}")
 
     def choice(self, name: str, default: E, kind: type[E]) -> E:
         return self.parsed(name, default, kind, "one of " + ", ".join(kind))
@@ -276,6 +290,12 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
         compression=reader.choice("COMPRESSION", Compression.ZSTD, Compression),
         compress_after_seconds=reader.seconds(
             "COMPRESS_AFTER_SECONDS", 60.0, minimum=0, maximum=30 * 24 * 3600
+        ),
+        repair_grace_seconds=reader.seconds(
+            "REPAIR_GRACE_SECONDS", 600.0, minimum=0, maximum=7 * 24 * 3600
+        ),
+        repair_mb_per_second=reader.number(
+            "REPAIR_MB_PER_SECOND", 100.0, minimum=0.1, maximum=100_000
         ),
         supervised=reader.parsed("SUPERVISED", False, _parse_boolean, "true or false"),
         seedream_api_key=reader.secret("SEEDREAM_API_KEY"),

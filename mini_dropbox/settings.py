@@ -81,7 +81,10 @@ if ENV.role is env.Role.MASTER:
     ASGI_FRONT = "master_app.api.quick_registrations.QuickRegistrations"
     # What runs beside the requests, in a daemon thread each: callables that take a threading.Event
     # and return soon after it is set.
-    STARTUP_TASKS = ["seedream_app.resumption.watch_jobs"]
+    STARTUP_TASKS = [
+        "seedream_app.resumption.watch_jobs",
+        "master_app.repair.repairer.repair_loop",
+    ]
 else:
     ROOT_URLCONF = "mini_dropbox.urls_node"
     ASGI_STACK = "mini_dropbox.asgi_node.build"
@@ -163,6 +166,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "Files", "description": "Announce, look up and list files."},
         {"name": "Images", "description": "Generate images from words."},
         {"name": "Browse", "description": "Lists to filter, search and page through."},
+        {"name": "Repair", "description": "Which blobs have too few copies, and what is done."},
         {"name": "Health"},
     ],
     "VERSION": __version__,

@@ -1,5 +1,6 @@
 """What the master and the nodes say to one another, and the names they use on the wire."""
 
+import enum
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -20,6 +21,9 @@ HEARTBEAT_PATH: Final = "/internal/heartbeat"
 REGISTRATIONS_PATH: Final = "/internal/registrations"
 PEER_BLOBS_PATH: Final = "/internal/blobs/"
 RECEIPTS_PATH: Final = "/internal/receipts"
+COPIES_PATH: Final = "/internal/copies"
+# So many copies may be ordered at once.
+MAX_COPIES: Final = 256
 
 
 class WireError(ValueError):
@@ -133,3 +137,65 @@ class Registration:
     def to_json(self) -> dict[str, Any]:
         # Flat, so that there is nothing to copy deeply; every upload passes here.
         return dict(vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyOrder:
+    """A replica that a node is to make from a peer's; `size` in bytes, `sources` are node ids."""
+
+    hash: str
+    sha256: str
+    size: int
+    name: str
+    content_type: str
+    sources: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Return the order; WireError unless each part of it has its form."""
+        try:
+            order = cls(**{**data, "sources": tuple(data["sources"])})
+        except (KeyError, TypeError) as error:
+            raise WireError(f"This is not an order for a copy: {error}") from error
+        texts = (order.hash, order.sha256, order.name, order.content_type, *order.sources)
+        if not all(isinstance(text, str) for text in texts) or type(order.size) is not int:
+            raise WireError("An order for a copy has texts, and a size that is a number.")
+        if not is_blob_hash(order.hash) or not SHA256_PATTERN.fullmatch(order.sha256):
+            raise WireError("An order for a copy names its content by MD5 and SHA-256.")
+        return order
+
+
+class CopyStatus(enum.StrEnum):
+    """What became of an order for a copy."""
+
+    MADE = "made"
+    HAD = "had"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyResult:
+    """A node's answer to one order; `without` are the sources that say they have no such blob."""
+
+    hash: str
+    status: CopyStatus
+    reason: str = ""
+    without: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        try:
+            return cls(
+                hash=str(data["hash"]),
+                status=CopyStatus(data["status"]),
+                reason=str(data["reason"]),
+                without=tuple(str(node_id) for node_id in data["without"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise WireError(f"This is not the result of a copy: {error}") from error

@@ -137,6 +137,12 @@ class Replicator:
             raise self._too_few(len(stored), failures)
         return _replicas(stored)
 
+    async def keep(self, incoming: Incoming) -> bool:
+        """Store a copy on this node alone; return whether it was there already."""
+        if incoming.writer.size <= SMALL_BYTES:
+            return await self._own_lane.submit(incoming)
+        return await self._commit(incoming)
+
     async def take_back(self, replicas: Replicas, digests: Digests) -> None:
         """Remove the new copies of a content that collides with another.
 

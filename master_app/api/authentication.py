@@ -1,22 +1,14 @@
 """Who may use the cluster's own paths: whoever holds the cluster secret."""
 
 import hashlib
-from functools import cache
 
-from django.conf import settings
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from master_app.cluster_signer import cluster_signer
 from master_app.errors import NotSigned
-from mini_dropbox import secret_files
-from mini_dropbox.signing import SignatureError, SignedRequest, Signer
-
-
-@cache
-def cluster_signer() -> Signer:
-    """Return the signer of this master."""
-    return Signer(secret_files.cluster_secret(settings.ENV), "master")
+from mini_dropbox.signing import SignatureError, SignedRequest
 
 
 class SignedByCluster(BasePermission):

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from django.db import close_old_connections
 
-from master_app.api.authentication import check_body, cluster_signer
+from master_app.api.authentication import check_body
 from master_app.api.internal import apply_registrations
+from master_app.cluster_signer import cluster_signer
 from mini_dropbox.asgi_types import Application, Message, Receive, Scope, Send
 from mini_dropbox.errors import exception_handler
 from mini_dropbox.parsers import JSONParser

@@ -8,8 +8,8 @@ from typing import Final
 
 from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 from mini_dropbox.env import ConfigurationError
-from mini_dropbox.wire import PEER_BLOBS_PATH, RECEIPTS_PATH, is_blob_hash
-from node_app.dataplane import cors, peers, put_blob
+from mini_dropbox.wire import COPIES_PATH, PEER_BLOBS_PATH, RECEIPTS_PATH, is_blob_hash
+from node_app.dataplane import copies, cors, peers, put_blob
 from node_app.dataplane.hosts import Hosts
 from node_app.dataplane.http import (
     ClientGone,
@@ -38,7 +38,11 @@ PEER_METHODS: Final = {
     "HEAD": peers.get_replica,
     "DELETE": peers.delete_replica,
 }
-RECEIPT_METHODS: Final[Mapping[str, Handler]] = {"POST": peers.take_ahead}
+# What only members of the cluster may ask for.
+INTERNAL: Final[Mapping[str, Mapping[str, Handler]]] = {
+    RECEIPTS_PATH: {"POST": peers.take_ahead},
+    COPIES_PATH: {"POST": copies.make_copies},
+}
 
 
 class DataPlane:
@@ -60,8 +64,8 @@ class DataPlane:
             await self._answer(Request(scope, receive, send), self._routed)
         elif path.startswith(PEER_BLOBS_PATH):
             await self._answer(Request(scope, receive, send), self._peer)
-        elif path == RECEIPTS_PATH:
-            await self._answer(Request(scope, receive, send), self._receipts)
+        elif path in INTERNAL:
+            await self._answer(Request(scope, receive, send), self._internal)
         else:
             await self._fallback(scope, receive, send)
 
@@ -93,10 +97,11 @@ class DataPlane:
             raise BadHash("A blob's address is its MD5, 32 lower-case hex digits.")
         await handler(request, self._node, blob_hash)
 
-    async def _receipts(self, request: Request) -> None:
-        handler = RECEIPT_METHODS.get(request.method)
+    async def _internal(self, request: Request) -> None:
+        methods = INTERNAL[request.path]
+        handler = methods.get(request.method)
         if handler is None:
-            raise MethodNotAllowed(RECEIPT_METHODS)
+            raise MethodNotAllowed(methods)
         await handler(request, self._node)
 
     async def _answer(self, request: Request, handle: Callable[[Request], Awaitable[None]]) -> None:

@@ -34,7 +34,7 @@ async def put_replica(request: Request, node: Node, blob_hash: str) -> None:
     announced = request.content_length()
     if announced is None:
         raise LengthRequired("Say how long the replica is: send Content-Length.")
-    signed, query = _signed_body(request, node), request.query()
+    signed, query = signed_body(request, node), request.query()
     name = _file_name(query.get("name", "unnamed"))
     content_type = media_type(name, query.get("content_type"))
     with node.upload_in_flight(), _writer(node, blob_hash, query.get("receipt")) as writer:
@@ -87,8 +87,8 @@ async def take_ahead(request: Request, node: Node) -> None:
 
 async def put_replicas(request: Request, node: Node) -> None:
     """Store many small replicas of a peer; each has its own outcome."""
-    sha256 = _signed_body(request, node)
-    message = await _body(request, MAX_MESSAGE_BYTES)
+    sha256 = signed_body(request, node)
+    message = await read_into_memory(request, MAX_MESSAGE_BYTES)
     outcomes = await node.run(_store, node, message, sha256)
     await request.respond_json(200, {"success": True, "results": [_result(o) for o in outcomes]})
 
@@ -116,13 +116,13 @@ def _result(outcome: Outcome) -> dict[str, Any]:
     return {"success": True, "deduplicated": outcome}
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def read_into_memory(request: Request, limit: int) -> bytes:
     """Return a whole body that has to fit into memory."""
     announced = request.content_length()
     if announced is None:
-        raise LengthRequired("Say how long the replicas are: send Content-Length.")
+        raise LengthRequired("Say how long the message is: send Content-Length.")
     if announced > limit:
-        raise TooLarge(f"Send at most {limit} bytes of replicas at once.")
+        raise TooLarge(f"Send at most {limit} bytes at once.")
     body = bytearray()
     while chunk := await request.chunk():
         body += chunk
@@ -148,11 +148,11 @@ async def delete_replica(request: Request, node: Node, blob_hash: str) -> None:
 
 def check_signature(request: Request, node: Node) -> None:
     """NotSigned unless a member of the cluster signed this request, which has no body."""
-    if _signed_body(request, node) != EMPTY_BODY_SHA256:
+    if signed_body(request, node) != EMPTY_BODY_SHA256:
         raise NotSigned("The body is not the one that was signed.")
 
 
-def _signed_body(request: Request, node: Node) -> str:
+def signed_body(request: Request, node: Node) -> str:
     """Return the SHA-256 that the body must have; NotSigned unless a member signed the request."""
     try:
         signed = node.signer.verify(

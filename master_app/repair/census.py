@@ -1,0 +1,68 @@
+"""Which nodes' copies count, and which nodes can take new ones."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from master_app import services
+from master_app.models import Node, NodeState
+from mini_dropbox.wire import NodeEntry
+
+
+@dataclass(frozen=True)
+class Census:
+    """The nodes at one moment, by their keys in the database.
+
+    Copies on `counted` nodes are copies; a copy can be made from one in `reach`, and on `takers`.
+    """
+
+    counted: frozenset[int]
+    reach: frozenset[int]
+    takers: frozenset[int]
+    entries: Mapping[int, NodeEntry] = field(repr=False)
+
+    def keys(self) -> dict[str, int]:
+        """Return the nodes' keys by their ids."""
+        return {entry.node_id: key for key, entry in self.entries.items()}
+
+
+class CensusTaker:
+    """Watches how long nodes are silent, by a clock that nobody sets.
+
+    A node that is down may come back with all it has: its copies count until it has been silent
+    for the grace period, as seen by this process.
+    """
+
+    def __init__(
+        self, grace_seconds: float, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._grace_seconds = grace_seconds
+        self._clock = clock
+        self._last_news: dict[int, tuple[datetime, float]] = {}
+
+    def take(self) -> Census:
+        """Look at the nodes now."""
+        now = self._clock()
+        by_id = {entry.node_id: entry for entry in services.cluster_map().nodes}
+        entries = {}
+        for key, node_id, heartbeat in Node.objects.values_list(
+            "pk", "node_id", "last_heartbeat_at"
+        ):
+            if node_id in by_id:
+                entries[key] = by_id[node_id]
+            known, _ = self._last_news.get(key, (None, 0.0))
+            if known != heartbeat:
+                self._last_news[key] = (heartbeat, now)
+        reach = {key for key, entry in entries.items() if entry.state != NodeState.DOWN}
+        silent = {key for key in entries if now - self._last_news[key][1] >= self._grace_seconds}
+        return Census(
+            counted=frozenset(entries.keys() - (silent - reach)),
+            reach=frozenset(reach),
+            takers=frozenset(
+                key
+                for key, entry in entries.items()
+                if entry.state == NodeState.HEALTHY and entry.writable
+            ),
+            entries=entries,
+        )

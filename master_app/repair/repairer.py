@@ -1,0 +1,226 @@
+"""Has missing copies made: one process at a time, most endangered blobs first."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from master_app import node_client
+from master_app.leases import LEASE_SECONDS, HeldLease
+from master_app.node_client import NodeRequestError
+from master_app.repair import selectors, services
+from master_app.repair.census import Census, CensusTaker
+from master_app.repair.planning import Batch, plan
+from master_app.repair.scan import Scan
+from master_app.repair.throttle import Throttle
+from mini_dropbox.wire import CopyResult, CopyStatus
+
+logger = logging.getLogger(__name__)
+
+LEASE: Final = "repair"
+PERIOD_SECONDS: Final = 1.0
+# Whatever changed without a word is found by then.
+SCAN_SECONDS: Final = 3600.0
+# Tasks that are looked at together.
+PAGE_TASKS: Final = 1024
+# Nobody may be waiting for a blob that nobody can copy; it is looked at again when something has
+# changed, or after this long.
+REST_SECONDS: Final = 30.0
+BATCHES_AT_ONCE: Final = 4
+LOST: Final = "No node that can be reached has a copy."
+WAITING: Final = "No other node is there to take a copy."
+
+
+def repair_loop(stopping: Event) -> None:
+    """Repair until `stopping` is set, whenever no other master does."""
+    repairer = Repairer(stopping)
+    try:
+        while not stopping.wait(PERIOD_SECONDS):
+            try:
+                repairer.step()
+            except DatabaseError as error:
+                logger.error("Repair waits for the database: %s", error)  # noqa: TRY400  It may do next time.
+                connection.close()
+            except Exception:
+                logger.exception("Repair failed")
+    finally:
+        repairer.close()
+        connection.close()
+
+
+@dataclass
+class Progress:
+    """What this process has done since it began to repair; sizes in bytes."""
+
+    began_at: str = field(default_factory=lambda: timezone.now().isoformat())
+    copied_blobs: int = 0
+    copied_bytes: int = 0
+    failures: int = 0
+    scan_percent: float = 0.0
+    lost: int = 0
+    waiting: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+class Repairer:
+    """One process's part in repair. Belongs to one thread."""
+
+    def __init__(self, stopping: Event) -> None:
+        env = settings.ENV
+        self._stopping = stopping
+        self._lease = HeldLease(LEASE)
+        self._lease_until = 0.0
+        self._census_taker = CensusTaker(env.repair_grace_seconds)
+        self._throttle = Throttle(env.repair_mb_per_second * 1e6)
+        self._threads = ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix="repair")
+        self._scan: Scan | None = None
+        self._scanned_at = 0.0
+        # Up to where the tasks have been looked at since something changed.
+        self._position: selectors.Position | None = None
+        self._rests_until = 0.0
+        self._seen: tuple[Census, int] | None = None
+        self.progress = Progress()
+
+    def step(self) -> None:
+        """Look at the cluster once, and do what can be done at once."""
+        if not self._hold_lease():
+            self._scan, self._seen = None, None
+            return
+        census = self._census_taker.take()
+        self._scan_for(census)
+        self._look_again_after_changes(census)
+        while not self._stopping.is_set() and self._repair_some(census):
+            census = self._census_taker.take()
+
+    def close(self) -> None:
+        """Let another process go on."""
+        self._threads.shutdown(cancel_futures=True)
+        self._lease.release()
+
+    def _hold_lease(self) -> bool:
+        """Keep the lease, written anew when a third of it has passed; False while others repair."""
+        if time.monotonic() >= self._lease_until - LEASE_SECONDS * 2 / 3:
+            if not self._lease.hold(self.progress.to_json()):
+                self._lease_until = 0.0
+                return False
+            self._lease_until = time.monotonic() + LEASE_SECONDS
+        return True
+
+    def _scan_for(self, census: Census) -> None:
+        """Walk over all blobs when other nodes count than before, and now and then."""
+        scan = self._scan
+        is_recent = time.monotonic() - self._scanned_at < SCAN_SECONDS
+        if scan is None or scan.counted != census.counted or (scan.is_done and not is_recent):
+            scan = self._scan = Scan(census.counted)
+        elif scan.is_done:
+            return
+        while not scan.is_done and not self._stopping.is_set() and self._hold_lease():
+            scan.step()
+            self.progress.scan_percent = scan.percent
+        self._scanned_at = time.monotonic()
+        if scan.found:
+            logger.info("%d blobs have too few copies", scan.found)
+
+    def _look_again_after_changes(self, census: Census) -> None:
+        """Begin with the most endangered again when there are other nodes, or new tasks."""
+        seen = (census, selectors.newest_task())
+        if seen != self._seen or time.monotonic() >= self._rests_until:
+            self._seen = seen
+            self._position = None
+            self.progress.lost = self.progress.waiting = 0
+            self._rests_until = time.monotonic() + REST_SECONDS
+
+    def _repair_some(self, census: Census) -> bool:
+        """Help the next of those in danger; return whether there may be more to do."""
+        page = selectors.tasks_after(self._position, limit=PAGE_TASKS)
+        if not page.keys:
+            return False
+        self._position = page.position
+        blobs = selectors.endangered(page.keys)
+        services.tasks_count(copies={blob.key: blob.copies(census) for blob in blobs})
+        todo = plan(blobs, census, settings.ENV.replication_factor)
+        services.tasks_done(keys=todo.done)
+        services.tasks_explain(keys=todo.lost, reason=LOST)
+        services.tasks_explain(keys=todo.waiting, reason=WAITING)
+        self.progress.lost += len(todo.lost)
+        self.progress.waiting += len(todo.waiting)
+        self._carry_out(todo.batches, census)
+        return True
+
+    def _carry_out(self, batches: Sequence[Batch], census: Census) -> None:
+        """Order copies; those for one node one batch after another, for several at once."""
+        by_taker: dict[int, list[Batch]] = {}
+        for batch in batches:
+            by_taker.setdefault(batch.taker, []).append(batch)
+        under_way: dict[Future[Sequence[CopyResult]], Batch] = {}
+        while (by_taker or under_way) and not self._stopping.is_set():
+            busy = {batch.taker for batch in under_way.values()}
+            for taker in [taker for taker in by_taker if taker not in busy]:
+                batch = by_taker[taker].pop(0)
+                if not by_taker[taker]:
+                    del by_taker[taker]
+                under_way[self._threads.submit(self._order, batch, census)] = batch
+            ended, _ = wait(under_way, timeout=LEASE_SECONDS / 3, return_when="FIRST_COMPLETED")
+            for future in ended:
+                self._record(under_way.pop(future), future, census)
+            if not self._hold_lease():
+                return
+
+    def _order(self, batch: Batch, census: Census) -> Sequence[CopyResult]:
+        """Order one batch. Runs in a thread of its own, without a database."""
+        if self._stopping.wait(self._throttle.wait_seconds(batch.size)):
+            return ()
+        url = census.entries[batch.taker].url
+        return node_client.order_copies(base_url=url, orders=list(batch.orders.values()))
+
+    def _record(self, batch: Batch, future: "Future[Sequence[CopyResult]]", census: Census) -> None:
+        """Write down what became of a batch."""
+        try:
+            results = {result.hash: result for result in future.result()}
+        except NodeRequestError as error:
+            self._failed({key: str(error) for key in batch.orders})
+            return
+        made, absent, reasons = {}, [], {}
+        for key, order in batch.orders.items():
+            result = results.get(order.hash)
+            if result is None:
+                continue
+            if result.status is CopyStatus.FAILED:
+                reasons[key] = f"node {census.entries[batch.taker].node_id}: {result.reason}"
+            else:
+                made[order.hash] = order.sha256
+                self.progress.copied_bytes += order.size
+            absent += [(key, node_id) for node_id in result.without]
+        self.progress.copied_blobs += services.copies_record(node=batch.taker, sha256_by_hash=made)
+        self._failed(reasons)
+        self._forget(absent, census)
+        self._finish(batch, census)
+
+    def _finish(self, batch: Batch, census: Census) -> None:
+        """Forget the tasks of what has enough copies now."""
+        blobs = selectors.endangered(list(batch.orders))
+        wanted = settings.ENV.replication_factor
+        services.tasks_done(keys=[b.key for b in blobs if b.copies(census) >= wanted])
+
+    def _failed(self, reasons: Mapping[int, str]) -> None:
+        for key, reason in reasons.items():
+            logger.warning("A copy could not be made: %s", reason)
+            services.task_failed(key=key, reason=reason)
+        self.progress.failures += len(reasons)
+
+    def _forget(self, absent: Sequence[tuple[int, str]], census: Census) -> None:
+        """Remove records of copies whose own nodes say that they have none."""
+        keys = census.keys()
+        for node_id in {node_id for _, node_id in absent}:
+            blobs = [key for key, named in absent if named == node_id]
+            logger.error("Node %s has lost %d blobs that were on record", node_id, len(blobs))
+            services.replicas_forget(node=keys[node_id], blobs=blobs)
