@@ -1,7 +1,7 @@
 """What the master knows: nodes, blobs, their replicas, and the files that name them.
 
-All writes go through `master_app.services` and those that a part has of its own
-(`master_app.repair.services`), all reads beyond one table through `master_app.selectors`.
+All writes go through `master_app.services`, or the `services` of a part that has its own (`repair`,
+`collection`), and all reads beyond one table through the `selectors` beside them.
 """
 
 from datetime import datetime, timedelta
@@ -82,6 +82,10 @@ class Node(models.Model):
     )
     blob_count = models.BigIntegerField(default=0)
     writable = models.BooleanField(default=True, help_text="Whether the node can take blobs.")
+    outbox_count = models.BigIntegerField(
+        null=True,
+        help_text="Uploads that the node has still to register; empty if it does not say.",
+    )
     first_seen_at = models.DateTimeField()
     last_heartbeat_at = models.DateTimeField()
 
@@ -119,6 +123,9 @@ class Blob(models.Model):
         help_text="Node ids that a client named for a record that no node has confirmed.",
     )
     created_at = models.DateTimeField()
+    unreferenced_at = models.FloatField(
+        null=True, editable=False, help_text="Since when no file names it, by `ServiceClock`."
+    )
 
     class Meta:
         constraints = (
@@ -127,7 +134,14 @@ class Blob(models.Model):
                 condition=Q(verified=False) | ~Q(sha256=""), name="verified_blob_has_sha256"
             ),
         )
-        indexes = (models.Index(F("created_at").desc(), F("id").desc(), name="blob_newest"),)
+        indexes = (
+            models.Index(F("created_at").desc(), F("id").desc(), name="blob_newest"),
+            models.Index(
+                fields=("unreferenced_at",),
+                condition=Q(unreferenced_at__isnull=False),
+                name="blob_unreferenced",
+            ),
+        )
 
     def __str__(self) -> str:
         return self.hash
@@ -238,3 +252,47 @@ class RepairTask(models.Model):
 
     def __str__(self) -> str:
         return f"{self.blob} with {self.copies} copies"
+
+
+class ServiceClock(models.Model):
+    """Seconds for which a master has run; whoever sets a machine's clock does not change it."""
+
+    seconds = models.FloatField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.0f} s"
+
+
+class Tombstone(models.Model):
+    """A content that was deleted for good: every node that has it is to remove it."""
+
+    hash = models.CharField(max_length=32, unique=True)
+    sha256 = models.CharField(max_length=64)
+    size = models.BigIntegerField(help_text="Bytes.")
+    buried_at = models.FloatField(help_text="By `ServiceClock`.")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = (models.Index(fields=("buried_at",), name="tombstone_age"),)
+
+    def __str__(self) -> str:
+        return self.hash
+
+
+class Removal(models.Model):
+    """A node that has still to remove a content, or to say that it has none."""
+
+    tombstone = models.ForeignKey(
+        Tombstone, on_delete=models.CASCADE, related_name="removals", db_index=False
+    )
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="removals")
+    try_at = models.FloatField(default=0, help_text="By `ServiceClock`.")
+    reason = models.TextField(blank=True, help_text="Why the node has kept it.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tombstone", "node"), name="one_removal_a_node"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.tombstone} from {self.node}"

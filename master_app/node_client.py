@@ -13,7 +13,15 @@ from requests.adapters import HTTPAdapter
 from master_app.cluster_signer import cluster_signer
 from master_app.errors import NoHealthyNode
 from master_app.models import Node
-from mini_dropbox.wire import COPIES_PATH, CopyOrder, CopyResult, WireError
+from mini_dropbox.wire import (
+    COPIES_PATH,
+    REMOVALS_PATH,
+    CopyOrder,
+    CopyResult,
+    RemovalOrder,
+    RemovalResult,
+    WireError,
+)
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 30.0
@@ -124,6 +132,20 @@ def order_copies(*, base_url: str, orders: Sequence[CopyOrder]) -> list[CopyResu
     body = _post_signed(url, message, seconds)
     try:
         return [CopyResult.from_json(result) for result in body["results"]]
+    except (KeyError, TypeError, WireError) as error:
+        raise NodeRequestError(f"POST {url}: 200 without usable results, {error}") from error
+
+
+def order_removals(*, base_url: str, orders: Sequence[RemovalOrder]) -> list[RemovalResult]:
+    """Let a node remove blobs; return what became of each order.
+
+    NodeRequestError when the node does not answer, or has refused all of them.
+    """
+    url = f"{base_url}{REMOVALS_PATH}"
+    message = json.dumps({"removals": [order.to_json() for order in orders]}).encode()
+    body = _post_signed(url, message, READ_SECONDS)
+    try:
+        return [RemovalResult.from_json(result) for result in body["results"]]
     except (KeyError, TypeError, WireError) as error:
         raise NodeRequestError(f"POST {url}: 200 without usable results, {error}") from error
 

@@ -1,6 +1,6 @@
 """Every write to the master's database. Keyword-only, typed, each one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from master_app import derived
+from master_app.collection.services import blobs_are_named_again, tombstones_lift
 from master_app.errors import SizeConflict
 from master_app.models import Blob, File, Node, Replica, node_state
 from master_app.prepared import PreparedInsert, PreparedQuery
@@ -30,7 +31,7 @@ _NODE_KEYS = PreparedQuery(
 )
 _BLOBS = PreparedQuery(
     lambda hashes: Blob.objects.filter(hash__in=hashes).values_list(
-        "hash", "pk", "sha256", "size", "verified"
+        "hash", "pk", "sha256", "size", "verified", "unreferenced_at"
     )
 )
 _ADD_BLOBS = PreparedInsert(
@@ -80,9 +81,11 @@ def file_register(
     if not found:
         _ADD_BLOBS.run([(blob_hash, "", size, False, claimed, now)])
         found = _BLOBS.rows(blob_hash)
-    elif not found[0][-1]:
-        Blob.objects.filter(hash=blob_hash).update(size=size, claimed_replicas=claimed)
-    _, key, _, known_size, verified = found[0]
+    _, key, _, known_size, verified, unreferenced_at = found[0]
+    if not verified:
+        Blob.objects.filter(pk=key).update(size=size, claimed_replicas=claimed)
+    if unreferenced_at is not None:
+        blobs_are_named_again(keys=[key])
     if verified and known_size != size:
         message = f"{blob_hash} has {known_size} bytes, not {size}: register it with that size."
         raise SizeConflict(message)
@@ -92,7 +95,7 @@ def file_register(
 
 @dataclass(frozen=True)
 class RegistrationResult:
-    """What became of one registration: `registered` or `hash_collision`."""
+    """What became of one registration: `registered`, `hash_collision` or `store_again`."""
 
     hash: str
     status: str
@@ -103,28 +106,33 @@ def registrations_apply(*, registrations: Sequence[Registration]) -> list[Regist
     """Record what nodes have stored and verified, all in one transaction; idempotent.
 
     A blob whose SHA-256 differs from the one on record is two contents under one MD5: its
-    registration is refused and changes nothing.
+    registration is refused and changes nothing. One that was deleted for good, and may just be
+    being removed, has to be stored again, and registered again after that.
     """
     now = timezone.now()
-    blobs = _blobs_for(registrations, now)
+    lifted = tombstones_lift(contents={entry.hash: entry.sha256 for entry in registrations})
+    blobs = _blobs_for([entry for entry in registrations if entry.hash not in lifted], now)
     accepted = [
         (entry, blobs[entry.hash].pk)
         for entry in registrations
-        if blobs[entry.hash].sha256 == entry.sha256
+        if entry.hash in blobs and blobs[entry.hash].sha256 == entry.sha256
     ]
     _ADD_FILES.run(
         (key, entry.name, entry.content_type, datetime.fromtimestamp(entry.uploaded_at, UTC))
         for entry, key in accepted
     )
     _replicas_add(accepted, now)
+    unreferenced = {key for entry, key in accepted if blobs[entry.hash].is_unreferenced}
+    if unreferenced:
+        blobs_are_named_again(keys=unreferenced)
     derived.index_new_names()
-    return [
-        RegistrationResult(
-            entry.hash,
-            "registered" if blobs[entry.hash].sha256 == entry.sha256 else "hash_collision",
-        )
-        for entry in registrations
-    ]
+    return [RegistrationResult(entry.hash, _status(entry, blobs)) for entry in registrations]
+
+
+def _status(entry: Registration, blobs: Mapping[str, "_KnownBlob"]) -> str:
+    if entry.hash not in blobs:
+        return "store_again"
+    return "registered" if blobs[entry.hash].sha256 == entry.sha256 else "hash_collision"
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,7 @@ class _KnownBlob:
 
     pk: int
     sha256: str
+    is_unreferenced: bool
 
 
 def _blobs_for(registrations: Sequence[Registration], now: datetime) -> dict[str, _KnownBlob]:
@@ -142,13 +151,14 @@ def _blobs_for(registrations: Sequence[Registration], now: datetime) -> dict[str
         (entry.hash, entry.sha256, entry.size, True, [], now) for entry in first.values()
     )
     blobs = {}
-    for blob_hash, key, sha256, _, verified in _BLOBS.rows_in(first):
+    for blob_hash, key, sha256, _, verified, unreferenced_at in _BLOBS.rows_in(first):
         entry = first[blob_hash]
         if not verified:
             Blob.objects.filter(pk=key).update(
                 sha256=entry.sha256, size=entry.size, verified=True, claimed_replicas=[]
             )
-        blobs[blob_hash] = _KnownBlob(key, sha256 if verified else entry.sha256)
+        known = sha256 if verified else entry.sha256
+        blobs[blob_hash] = _KnownBlob(key, known, unreferenced_at is not None)
     return blobs
 
 

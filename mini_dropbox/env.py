@@ -94,6 +94,7 @@ class Env:
     compression: Compression
     compress_after_seconds: float
     repair_grace_seconds: float
+    collect_grace_seconds: float
     repair_mb_per_second: float
     supervised: bool
     seedream_api_key: str | None = field(repr=False)
@@ -293,6 +294,9 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
         ),
         repair_grace_seconds=reader.seconds(
             "REPAIR_GRACE_SECONDS", 600.0, minimum=0, maximum=7 * 24 * 3600
+        ),
+        collect_grace_seconds=reader.seconds(
+            "COLLECT_GRACE_SECONDS", 24 * 3600.0, minimum=0, maximum=365 * 24 * 3600
         ),
         repair_mb_per_second=reader.number(
             "REPAIR_MB_PER_SECOND", 100.0, minimum=0.1, maximum=100_000

@@ -84,6 +84,7 @@ if ENV.role is env.Role.MASTER:
     STARTUP_TASKS = [
         "seedream_app.resumption.watch_jobs",
         "master_app.repair.repairer.repair_loop",
+        "master_app.collection.collector.collect_loop",
     ]
 else:
     ROOT_URLCONF = "mini_dropbox.urls_node"
@@ -167,6 +168,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "Images", "description": "Generate images from words."},
         {"name": "Browse", "description": "Lists to filter, search and page through."},
         {"name": "Repair", "description": "Which blobs have too few copies, and what is done."},
+        {"name": "Collection", "description": "What was deleted and is still on disk."},
         {"name": "Health"},
     ],
     "VERSION": __version__,

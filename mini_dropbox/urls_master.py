@@ -5,7 +5,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
-from master_app.api import contract, internal, repair, v1
+from master_app.api import collection, contract, internal, repair, v1
 from master_app.views import pages
 from master_app.views.thumbnails import thumbnail
 from mini_dropbox import wire
@@ -27,6 +27,7 @@ urlpatterns = [
     path(wire.HEARTBEAT_PATH.lstrip("/"), internal.HeartbeatView.as_view()),
     path(wire.REGISTRATIONS_PATH.lstrip("/"), internal.RegistrationsView.as_view()),
     path("api/v1/", include(router.urls)),
+    path("api/v1/collection/", collection.CollectionView.as_view(), name="collection"),
     path("api/v1/repair/", repair.RepairView.as_view(), name="repair"),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/v1/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

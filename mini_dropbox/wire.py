@@ -24,6 +24,8 @@ RECEIPTS_PATH: Final = "/internal/receipts"
 COPIES_PATH: Final = "/internal/copies"
 # So many copies may be ordered at once.
 MAX_COPIES: Final = 256
+REMOVALS_PATH: Final = "/internal/removals"
+MAX_REMOVALS: Final = 1000
 
 
 class WireError(ValueError):
@@ -117,6 +119,8 @@ class Heartbeat:
     blob_count: int
     writable: bool
     stored_bytes: int | None = None
+    # How many registrations the master has still to be told.
+    outbox_count: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -199,3 +203,65 @@ class CopyResult:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise WireError(f"This is not the result of a copy: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovalOrder:
+    """A blob that no file names any more, to be removed where nobody has stored it again.
+
+    A node that has stored or found this content within `untouched_seconds` keeps it: the
+    registration of that upload may be on its way.
+    """
+
+    hash: str
+    sha256: str
+    untouched_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Return the order; WireError unless each part of it has its form."""
+        try:
+            order = cls(
+                hash=str(data["hash"]),
+                sha256=str(data["sha256"]),
+                untouched_seconds=float(data["untouched_seconds"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise WireError(f"This is not an order for a removal: {error}") from error
+        if not is_blob_hash(order.hash) or not SHA256_PATTERN.fullmatch(order.sha256):
+            raise WireError("An order for a removal names its content by MD5 and SHA-256.")
+        # A number that is none would compare as false with every silence.
+        if not order.untouched_seconds >= 0:
+            raise WireError("An order for a removal says how many seconds of silence it asks for.")
+        return order
+
+
+class RemovalStatus(enum.StrEnum):
+    """What became of an order for a removal."""
+
+    REMOVED = "removed"
+    ABSENT = "absent"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovalResult:
+    """A node's answer to one order; `reason` says why a blob was kept."""
+
+    hash: str
+    status: RemovalStatus
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        try:
+            status = RemovalStatus(data["status"])
+            return cls(hash=str(data["hash"]), status=status, reason=str(data["reason"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise WireError(f"This is not the result of a removal: {error}") from error

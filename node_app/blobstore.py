@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from mini_dropbox.wire import RemovalOrder, RemovalResult, RemovalStatus
 from node_app.blobindex import BlobIndex, BlobRecord, Totals
 from node_app.blobwriter import MEMORY_BYTES, BlobWriter, Digests
 from node_app.commits import Commit, Incoming, Outcome, going_on, without_repetition
 from node_app.disk import make_folder_durable, storage_errors
 from node_app.errors import BlobDamaged, BlobNotFound, HashCollision, NodeError
+from node_app.touches import Touches
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class BlobStore(ABC):
         self._writing_folder = str(self._temporary)
         self._index = index
         self._locks = tuple(threading.Lock() for _ in range(LOCK_STRIPES))
+        self._touches = Touches()
         make_folder_durable(self._temporary)
         for leftover in self._temporary.iterdir():
             # Nobody was told that these bytes are safe: the process ended before it could.
@@ -110,6 +113,23 @@ class BlobStore(ABC):
             self._remove(blob_hash)
             self._index.remove(record)
             return True
+
+    def remove_untouched(self, order: RemovalOrder) -> RemovalResult:
+        """Remove a blob unless it is another content, or has been stored or found lately."""
+        with self._lock(order.hash), storage_errors():
+            record = self._index.get(order.hash)
+            if record is None:
+                return RemovalResult(hash=order.hash, status=RemovalStatus.ABSENT)
+            reason = ""
+            if record.sha256 != order.sha256:
+                reason = "another content is stored under this MD5"
+            elif self._touches.silence(order.hash) < order.untouched_seconds:
+                reason = "it, or one near it, was stored or found a moment ago"
+            if reason:
+                return RemovalResult(hash=order.hash, status=RemovalStatus.KEPT, reason=reason)
+            self._remove(order.hash)
+            self._index.remove(record)
+            return RemovalResult(hash=order.hash, status=RemovalStatus.REMOVED)
 
     def record(self, blob_hash: str) -> BlobRecord | None:
         """Return what is known of a verified blob."""
@@ -191,6 +211,8 @@ class BlobStore(ABC):
             for stripe in sorted({_stripe(commit.digests.md5) for commit in group}):
                 held.enter_context(self._locks[stripe])
             for commit in going_on(group):
+                # Whoever removes blobs has to see it as soon as these locks are free.
+                self._touches.touch(commit.digests.md5)
                 with commit:
                     self._examine(commit)
             self._keep([commit for commit in group if commit.is_new or commit.needs_record])

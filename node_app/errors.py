@@ -227,6 +227,10 @@ class ShuttingDown(NodeError):
     code = "shutting_down"
 
 
+class StoreAgain(Exception):
+    """The content of an upload was deleted while it was registered: it has to be stored again."""
+
+
 class PeerError(Exception):
     """A peer did not do what it was asked; the text names host, method and what it said."""
 

@@ -22,6 +22,8 @@ from node_app.errors import MasterError, MasterRefused
 ANSWER_SECONDS: Final = 3.0
 REGISTERED: Final = "registered"
 HASH_COLLISION: Final = "hash_collision"
+# The content was deleted meanwhile; nobody knows which of its copies are still there.
+STORE_AGAIN: Final = "store_again"
 
 
 class MasterClient:
@@ -41,7 +43,7 @@ class MasterClient:
             raise MasterError(f"POST {HEARTBEAT_PATH}: {error}") from error
 
     async def register(self, registrations: Sequence[Registration]) -> list[str]:
-        """Record uploads in one go; return `REGISTERED` or `HASH_COLLISION` for each."""
+        """Record uploads in one go; return for each a word of those above."""
         message = {"registrations": [entry.to_json() for entry in registrations]}
         body = await self._post(REGISTRATIONS_PATH, message)
         results = [str(result.get("status")) for result in body.get("results", [])]

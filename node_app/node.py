@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
@@ -23,7 +23,16 @@ from node_app.cluster_view import ClusterView
 from node_app.compressor import Compressor
 from node_app.database import NodeDatabase
 from node_app.early_copies import EarlyCopies
-from node_app.errors import HashCollision, MasterError, MasterRefused, NodeError, ShuttingDown
+from node_app.errors import (
+    HashCollision,
+    MasterError,
+    MasterRefused,
+    NodeError,
+    PeerError,
+    ShuttingDown,
+    StoreAgain,
+    Unavailable,
+)
 from node_app.expiry import sweep_loop
 from node_app.journal import Journal
 from node_app.local_blobstore import LocalBlobStore
@@ -51,6 +60,7 @@ JOINING_SECONDS: Final = 10.0
 REPLACEMENT_SECONDS: Final = 10.0
 # A node that carries no weight of its own (see `_own_entry`) still has to be placeable.
 LONE_WEIGHT: Final = 100.0
+COPIED_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ class Node:
         self.peers = PeerClient(self._session, self.signer)
         self.receipts = Receipts()
         self.master = MasterClient(self._session, self.signer, self.settings.master_urls)
-        self._registrar = Registrar(self.master, self.outbox, self.run)
+        self._registrar = Registrar(self.master, self.outbox, self.run, self._renew)
         self.replicator = Replicator(self.store, self.peers, self.cluster, self.run)
         self._compressor = self._start_compressor()
         self._registrar.start()
@@ -153,6 +163,20 @@ class Node:
 
         `early` is what peers have received of it meanwhile.
         """
+        try:
+            return await self._store_once(writer, name, content_type, early)
+        except StoreAgain:
+            # Its only other copies may just be going, so these must be new.
+            with await self.run(self._copied, writer) as again:
+                try:
+                    return await self._store_once(again, name, content_type)
+                except StoreAgain:
+                    message = "This file is being deleted; send it again in a moment."
+                    raise Unavailable(message) from None
+
+    async def _store_once(
+        self, writer: BlobWriter, name: str, content_type: str, early: EarlyCopies | None = None
+    ) -> StoredUpload:
         digests = writer.digests()
         replicas = await self.replicator.replicate(
             writer, name=name, content_type=content_type, early=early
@@ -184,6 +208,26 @@ class Node:
         except HashCollision:
             await self.replicator.take_back(replicas, writer.digests())
             raise
+
+    def _copied(self, writer: BlobWriter) -> BlobWriter:
+        """Return a writer that has the same bytes, for the first has given its file away."""
+        again = self.store.writer()
+        for offset in range(0, writer.size, COPIED_BYTES):
+            again.write(writer.read_at(offset, COPIED_BYTES))
+        return again
+
+    async def _renew(self, registration: Registration) -> Registration | None:
+        """Ask every node whether it holds a content; None when none says so."""
+        holders = []
+        record = await self.run(self.store.record, registration.hash)
+        if record is not None and record.sha256 == registration.sha256:
+            holders.append(self.settings.node_id)
+        for peer in self.cluster.holders(registration.hash):
+            with contextlib.suppress(PeerError):
+                async with self.peers.open(peer, "HEAD", registration.hash, {}) as answer:
+                    if answer.status == 200:
+                        holders.append(peer.node_id)
+        return replace(registration, replicas=tuple(sorted(holders))) if holders else None
 
     def health(self) -> dict[str, Any]:
         """Return this node's state after storing a probe; StoreFull or StoreFailed if it cannot.
@@ -256,6 +300,7 @@ class Node:
             stored_bytes=totals.stored_size,
             blob_count=totals.count,
             writable=self.replicator.own_failure is None,
+            outbox_count=len(self.outbox),
         )
 
     def _space(self) -> Space:

@@ -7,19 +7,30 @@ the master does not take is kept beside it.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Final
 
 from mini_dropbox.wire import Registration
 from node_app.blocking import RunBlocking
-from node_app.errors import HashCollision, MasterError, MasterRefused, RegistrationRefused
-from node_app.master_client import HASH_COLLISION, REGISTERED, MasterClient
+from node_app.errors import (
+    HashCollision,
+    MasterError,
+    MasterRefused,
+    RegistrationRefused,
+    StoreAgain,
+)
+from node_app.master_client import HASH_COLLISION, REGISTERED, STORE_AGAIN, MasterClient
 from node_app.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
 MAX_GROUP: Final = 500
+
+# Finds out which nodes hold a content now, and returns a registration that says so; None when
+# nobody does.
+Renew = Callable[[Registration], Awaitable[Registration | None]]
+GONE: Final = "no node has its bytes any more"
 
 _Waiting = tuple[Registration, asyncio.Future[bool]]
 
@@ -27,10 +38,13 @@ _Waiting = tuple[Registration, asyncio.Future[bool]]
 class Registrar:
     """Delivers registrations; `run` carries blocking calls off the event loop."""
 
-    def __init__(self, master: MasterClient, outbox: Outbox, run: RunBlocking) -> None:
+    def __init__(
+        self, master: MasterClient, outbox: Outbox, run: RunBlocking, renew: Renew
+    ) -> None:
         self._master = master
         self._outbox = outbox
         self._run = run
+        self._renew = renew
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._master_is_back = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -55,7 +69,8 @@ class Registrar:
         """Return True once the master has recorded it, False once it is durably put off.
 
         HashCollision when the master has another content under this MD5, RegistrationRefused when
-        it will not take this registration, which is then kept.
+        it will not take this registration, which is then kept. StoreAgain when the content was
+        deleted meanwhile.
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((registration, future))
@@ -103,7 +118,7 @@ class Registrar:
         refusals = [
             (registration, outcome)
             for registration, _, outcome in waiting
-            if outcome not in {REGISTERED, HASH_COLLISION}
+            if outcome not in {REGISTERED, HASH_COLLISION, STORE_AGAIN}
         ]
         await self._set_aside(refusals)
         for registration, future, outcome in waiting:
@@ -113,6 +128,8 @@ class Registrar:
                 future.set_result(True)
             elif outcome == HASH_COLLISION:
                 future.set_exception(_collision(registration))
+            elif outcome == STORE_AGAIN:
+                future.set_exception(StoreAgain())
             else:
                 future.set_exception(_refusal(outcome))
 
@@ -188,7 +205,7 @@ class Registrar:
             registrations, last_id = await self._run(self._outbox.oldest)
             if not registrations:
                 return
-            outcomes = await self._tell(registrations)
+            outcomes = await self._tell_again(registrations, await self._tell(registrations))
             refusals = [
                 (registration, outcome)
                 for registration, outcome in zip(registrations, outcomes, strict=True)
@@ -198,6 +215,17 @@ class Registrar:
             await self._run(self._outbox.remove_up_to, last_id)
             count = len(registrations) - len(refusals)
             logger.info("%d uploads registered that had been put off", count)
+
+    async def _tell_again(
+        self, registrations: Sequence[Registration], outcomes: Sequence[str]
+    ) -> list[str]:
+        """Look for the copies of what was deleted meanwhile, and say who has them now."""
+        settled = list(outcomes)
+        for index, outcome in enumerate(outcomes):
+            if outcome == STORE_AGAIN:
+                renewed = await self._renew(registrations[index])
+                settled[index] = (await self._tell([renewed]))[0] if renewed else GONE
+        return settled
 
 
 def _collision(registration: Registration) -> HashCollision:

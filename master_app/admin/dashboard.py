@@ -6,6 +6,7 @@ from typing import Any, Final
 from django.http import HttpRequest
 
 from master_app import selectors
+from master_app.collection import selectors as collection_selectors
 from master_app.repair import selectors as repair_selectors
 from master_app.replica_health import HEALTH_COUNTER, HealthCount, ReplicaHealth
 from master_app.templatetags.admin_display import HEALTH_TONES
@@ -32,6 +33,7 @@ def context(_request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "summary": selectors.cluster_summary(),
         "health_shares": _health_shares(health),
         "health_counted_at": health.counted_at,
+        "collection": collection_selectors.status(),
         "repair": repair_selectors.status(),
         "latest_files": selectors.latest_files(limit=LATEST_FILES),
     }

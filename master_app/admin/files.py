@@ -14,6 +14,7 @@ from unfold.views import ChangeList
 from master_app import derived, selectors
 from master_app.admin import filters
 from master_app.admin.base import NewestFirstChangeList, SystemOwnedAdmin
+from master_app.collection import services
 from master_app.models import File
 from master_app.name_search import NEWEST_FOUND, files_found
 from master_app.templatetags import admin_display as display
@@ -74,6 +75,15 @@ class FileAdmin(SystemOwnedAdmin):
         file: File = context["original"]
         context["other_names"] = selectors.other_names(file=file)
         return super().render_change_form(request, context, **options)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("master_app.delete_file")
+
+    def delete_model(self, request: HttpRequest, obj: File) -> None:
+        services.files_delete(keys=[obj.pk])
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> None:
+        services.files_delete(keys=list(queryset.values_list("pk", flat=True)))
 
     @admin.display(description="")
     def picture(self, file: File) -> SafeString:

@@ -123,6 +123,7 @@ class HeartbeatSerializer(serializers.Serializer[Any]):
     # Nodes of earlier versions do not say it.
     stored_bytes = SizeField(required=False, allow_null=True, default=None)
     blob_count = SizeField()
+    outbox_count = SizeField(required=False, allow_null=True, default=None)
     writable = serializers.BooleanField()
 
     def validate_url(self, value: str) -> str:

@@ -12,10 +12,12 @@ from django.utils.dateparse import parse_datetime
 from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import status
 from rest_framework.exceptions import NotFound
 from rest_framework.filters import SearchFilter
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.serializers import ModelSerializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import ReadOnlyModelViewSet
@@ -27,6 +29,7 @@ from master_app.api.serializers import (
     FileSerializer,
     NodeSerializer,
 )
+from master_app.collection import services as collection_services
 from master_app.models import Blob, File, Node, NodeState, Replica
 from master_app.name_search import files_found
 
@@ -182,11 +185,14 @@ class NodeFilter(django_filters.FilterSet):
 
 
 @extend_schema(tags=["Browse"])
+@extend_schema_view(destroy=extend_schema(responses={204: None, 404: ErrorSerializer}))
 @documented(FileSerializer)
 class FileViewSet(ReadOnlyModelViewSet[File]):
     """Registered files, newest first; `search` looks in names and finds whole hashes.
 
-    What a search finds comes in the order in which it was registered, the last first.
+    What a search finds comes in the order in which it was registered, the last first. A file that
+    is deleted is gone from every list at once; its bytes go when the grace period is over and no
+    other file has them.
     """
 
     queryset = File.objects.select_related("blob").prefetch_related("blob__replicas__node")
@@ -195,6 +201,13 @@ class FileViewSet(ReadOnlyModelViewSet[File]):
     filter_backends = (DjangoFilterBackend, FileSearch)
     filterset_class = FileFilter
     search_fields = ("name", "=blob__hash")
+
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Delete one file; other files with the same bytes stay."""
+        file = self.get_object()
+        if not collection_services.files_delete(keys=[file.pk]):
+            raise NotFound
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 @extend_schema(tags=["Browse"])

@@ -8,8 +8,14 @@ from typing import Final
 
 from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 from mini_dropbox.env import ConfigurationError
-from mini_dropbox.wire import COPIES_PATH, PEER_BLOBS_PATH, RECEIPTS_PATH, is_blob_hash
-from node_app.dataplane import copies, cors, peers, put_blob
+from mini_dropbox.wire import (
+    COPIES_PATH,
+    PEER_BLOBS_PATH,
+    RECEIPTS_PATH,
+    REMOVALS_PATH,
+    is_blob_hash,
+)
+from node_app.dataplane import copies, cors, peers, put_blob, removals
 from node_app.dataplane.hosts import Hosts
 from node_app.dataplane.http import (
     ClientGone,
@@ -42,6 +48,7 @@ PEER_METHODS: Final = {
 INTERNAL: Final[Mapping[str, Mapping[str, Handler]]] = {
     RECEIPTS_PATH: {"POST": peers.take_ahead},
     COPIES_PATH: {"POST": copies.make_copies},
+    REMOVALS_PATH: {"POST": removals.remove_blobs},
 }
 
 

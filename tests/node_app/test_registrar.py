@@ -2,13 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mini_dropbox.wire import Registration
 from node_app.database import NodeDatabase
-from node_app.errors import HashCollision, MasterError, MasterRefused, RegistrationRefused
+from node_app.errors import (
+    HashCollision,
+    MasterError,
+    MasterRefused,
+    RegistrationRefused,
+    StoreAgain,
+)
 from node_app.outbox import Outbox
 from node_app.registrar import MAX_GROUP, Registrar
 from tests.support.registrations import registration
@@ -28,6 +35,8 @@ class FakeMaster:
         self.groups: list[list[Registration]] = []
         self.failure: Exception | None = None
         self.collisions: set[str] = set()
+        # These were deleted meanwhile; after one answer that says so they are taken.
+        self.deleted: set[str] = set()
         # A group with one of these is refused as a whole.
         self.invalid: set[str] = set()
         self.largest_group = MAX_GROUP
@@ -49,10 +58,13 @@ class FakeMaster:
         if self.invalid & {entry.hash for entry in registrations}:
             raise refusal(400, "invalid")
         self.groups.append(list(registrations))
-        return [
-            "hash_collision" if entry.hash in self.collisions else "registered"
-            for entry in registrations
-        ]
+        return [self._outcome(entry) for entry in registrations]
+
+    def _outcome(self, entry: Registration) -> str:
+        if entry.hash in self.deleted:
+            self.deleted.remove(entry.hash)
+            return "store_again"
+        return "hash_collision" if entry.hash in self.collisions else "registered"
 
 
 @pytest.fixture
@@ -67,9 +79,14 @@ async def master() -> FakeMaster:
     return FakeMaster()
 
 
+async def nothing_renewed(_: Registration) -> Registration | None:
+    """Stand for a cluster of which no node holds the content."""
+    return None
+
+
 @pytest.fixture
 async def registrar(master: FakeMaster, outbox: Outbox) -> AsyncIterator[Registrar]:
-    started = Registrar(master, outbox, asyncio.to_thread)  # type: ignore[arg-type]
+    started = Registrar(master, outbox, asyncio.to_thread, nothing_renewed)  # type: ignore[arg-type]
     started.start()
     yield started
     await started.stop()
@@ -285,7 +302,7 @@ async def test_a_refusal_that_cannot_be_kept_is_put_off(master: FakeMaster, tmp_
     database = NodeDatabase(tmp_path / "node.sqlite3")
     database.write("DROP TABLE refused", ()).result(SECONDS)
     outbox = Outbox(database)
-    registrar = Registrar(master, outbox, asyncio.to_thread)  # type: ignore[arg-type]
+    registrar = Registrar(master, outbox, asyncio.to_thread, nothing_renewed)  # type: ignore[arg-type]
     registrar.start()
     master.invalid = {registration(1).hash}
 
@@ -351,7 +368,7 @@ async def test_an_outbox_that_cannot_be_written_is_the_uploads_error(
 ) -> None:
     database = NodeDatabase(tmp_path / "node.sqlite3")
     database.write("DROP TABLE outbox", ()).result(SECONDS)
-    registrar = Registrar(master, Outbox(database), asyncio.to_thread)  # type: ignore[arg-type]
+    registrar = Registrar(master, Outbox(database), asyncio.to_thread, nothing_renewed)  # type: ignore[arg-type]
     registrar.start()
     registrar.master_failed()
 
@@ -360,3 +377,37 @@ async def test_an_outbox_that_cannot_be_written_is_the_uploads_error(
 
     await registrar.stop()
     database.close()
+
+
+async def test_what_was_deleted_meanwhile_has_to_be_stored_again(
+    registrar: Registrar, master: FakeMaster, outbox: Outbox
+) -> None:
+    master.deleted = {registration(2).hash}
+    first, second = registrar.register(registration(1)), registrar.register(registration(2))
+
+    assert await asyncio.wait_for(first, SECONDS)
+    with pytest.raises(StoreAgain):
+        await asyncio.wait_for(second, SECONDS)
+    assert outbox.refused_count() == 0
+
+
+@pytest.mark.parametrize("holders", [("8002",), ()])
+async def test_what_waited_and_was_deleted_meanwhile_is_looked_for(
+    master: FakeMaster, outbox: Outbox, holders: tuple[str, ...]
+) -> None:
+    async def renew(entry: Registration) -> Registration | None:
+        return replace(entry, replicas=holders) if holders else None
+
+    outbox.add([registration(1), registration(2)])
+    master.deleted = {registration(2).hash}
+    registrar = Registrar(master, outbox, asyncio.to_thread, renew)  # type: ignore[arg-type]
+    registrar.start()
+    registrar.master_answered()
+    await until(lambda: not len(outbox))
+    await registrar.stop()
+
+    if holders:
+        assert master.recorded[-1].replicas == ("8002",)
+        assert outbox.refused_count() == 0
+    else:
+        assert outbox.refused_count() == 1

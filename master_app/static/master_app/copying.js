@@ -1,7 +1,6 @@
 // Buttons that copy what their `data-copy` holds, and a short message that says so.
 
-const TOAST_MILLISECONDS = 1800;
-let hideToast;
+import { showToast } from "./toast.js";
 
 export function startCopyButtons() {
   document.addEventListener("click", async (event) => {
@@ -36,12 +35,4 @@ function copyBySelection(text) {
   field.remove();
   focused?.focus();
   return copied;
-}
-
-function showToast(message) {
-  const toast = document.getElementById("toast");
-  toast.textContent = message;
-  toast.classList.add("toast-shown");
-  clearTimeout(hideToast);
-  hideToast = setTimeout(() => toast.classList.remove("toast-shown"), TOAST_MILLISECONDS);
 }

@@ -1,5 +1,6 @@
 // The first page: each part of it is a module, and this one starts them.
 import { startCopyButtons } from "./copying.js";
+import { startDeleteButtons } from "./deleting.js";
 import { startDropping } from "./dropping.js";
 import { startGenerating } from "./generating.js";
 import { startLiveFragments } from "./live.js";
@@ -7,6 +8,7 @@ import { startUploads } from "./uploads.js";
 
 startLiveFragments();
 startCopyButtons();
+startDeleteButtons();
 startDropping(startUploads());
 startGenerating();
 
