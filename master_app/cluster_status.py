@@ -8,7 +8,7 @@ from datetime import datetime
 from django.conf import settings
 from django.utils import timezone
 
-from master_app.models import Node, NodeState
+from master_app.models import Node, NodeMode, NodeState
 from master_app.selectors import ClusterSummary
 from master_app.wording import copies, human_size, length_of_time
 
@@ -80,7 +80,7 @@ def headline(summary: ClusterSummary, now: datetime | None = None) -> Headline:
     if silent:
         sentence = f"{_silent(silent, moment)}; {_uploads_go_on(writable)}."
         return Headline(Tone.WARNING, sentence, detail=detail)
-    full = [node for node in alive if not node.writable]
+    full = [node for node in alive if not _takes_uploads(node)]
     if full:
         verb = "takes" if len(full) == 1 else "take"
         sentence = f"{_names(full)} {verb} no new files; {_uploads_go_on(writable)}."
@@ -113,7 +113,7 @@ def holdings(summary: ClusterSummary) -> str:
 
 
 def _takes_uploads(node: Node) -> bool:
-    return node.state is NodeState.HEALTHY and node.writable
+    return node.state is NodeState.HEALTHY and node.writable and node.mode == NodeMode.ACTIVE
 
 
 def _fill_percent(node: Node) -> int | None:

@@ -30,6 +30,13 @@ class NotSigned(ApiError):
     code = "not_signed"
 
 
+class NodeRemoved(ApiError):
+    """A node that was removed from the cluster speaks up."""
+
+    status = 409
+    code = "node_removed"
+
+
 class NoHealthyNode(ApiError):
     """Every node that could carry out the request is away."""
 

@@ -27,6 +27,15 @@ class NodeState(models.TextChoices):
     DOWN = "down"
 
 
+class NodeMode(models.TextChoices):
+    """What a node is to be used for; an operator's word, whatever its state."""
+
+    ACTIVE = "active", "Active"
+    READ_ONLY = "read_only", "Read-only"
+    DRAINING = "draining", "Draining"
+    REMOVED = "removed", "Removed"
+
+
 class NodeQuerySet(models.QuerySet["Node"]):
     """Nodes, with the state that follows from their last heartbeat."""
 
@@ -43,9 +52,13 @@ class NodeQuerySet(models.QuerySet["Node"]):
             )
         )
 
+    def members(self) -> "NodeQuerySet":
+        """Return the nodes that have not been removed."""
+        return self.exclude(mode=NodeMode.REMOVED)
+
     def in_reach(self) -> "NodeQuerySet":
         """Return the nodes that are not down."""
-        return self.filter(last_heartbeat_at__gte=timezone.now() - state_limits()[1])
+        return self.members().filter(last_heartbeat_at__gte=timezone.now() - state_limits()[1])
 
     def in_state(self, state: NodeState) -> "NodeQuerySet":
         return self.with_state().filter(Q(state_now=state))
@@ -74,6 +87,7 @@ class Node(models.Model):
     node_id = models.CharField(max_length=64, unique=True)
     url = models.CharField(max_length=255, help_text="How clients and peers reach the node.")
     version = models.CharField(max_length=32, blank=True)
+    mode = models.CharField(max_length=16, choices=NodeMode, default=NodeMode.ACTIVE)
     capacity_bytes = models.BigIntegerField(null=True, help_text="Empty for an object store.")
     free_bytes = models.BigIntegerField(null=True)
     used_bytes = models.BigIntegerField(default=0, help_text="The blobs' contents together.")

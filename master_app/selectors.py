@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 
 from master_app import derived
 from master_app.errors import UnknownHash
-from master_app.models import Blob, File, Node, NodeState, Replica
+from master_app.models import Blob, File, Node, NodeMode, NodeState, Replica
 from master_app.name_search import NEWEST_FOUND, files_named
 from master_app.prepared import PreparedQuery
 
@@ -183,7 +183,7 @@ class ClusterSummary:
 
 def cluster_summary() -> ClusterSummary:
     """Return the nodes and what the cluster holds."""
-    nodes = list(Node.objects.all())
+    nodes = list(Node.objects.members())
     totals = derived.totals()
     return ClusterSummary(
         nodes=nodes,
@@ -198,7 +198,8 @@ def cluster_summary() -> ClusterSummary:
 
 def healthy_nodes() -> list[Node]:
     """Return the nodes that can take an upload now."""
-    return list(Node.objects.in_state(NodeState.HEALTHY).filter(writable=True))
+    active = Node.objects.in_state(NodeState.HEALTHY).filter(mode=NodeMode.ACTIVE)
+    return list(active.filter(writable=True))
 
 
 def check_database() -> None:

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from master_app import derived
 from master_app.collection.services import blobs_are_named_again, tombstones_lift
-from master_app.errors import SizeConflict
-from master_app.models import Blob, File, Node, Replica, node_state
+from master_app.errors import NodeRemoved, SizeConflict
+from master_app.models import Blob, File, Node, NodeMode, Replica, node_state
 from master_app.prepared import PreparedInsert, PreparedQuery
 from master_app.repair.services import tasks_add
 from mini_dropbox.wire import ClusterMap, Heartbeat, NodeEntry, Registration
@@ -22,12 +22,14 @@ GIB = 2**30
 
 # Every upload comes by these, and every heartbeat.
 _NODES = PreparedQuery(
-    lambda _: Node.objects.values_list(
-        "node_id", "url", "last_heartbeat_at", "capacity_bytes", "writable"
+    lambda _: Node.objects.members().values_list(
+        "node_id", "url", "last_heartbeat_at", "capacity_bytes", "writable", "mode"
     )
 )
 _NODE_KEYS = PreparedQuery(
-    lambda ids: Node.objects.filter(node_id__in=ids).order_by().values_list("node_id", "pk")
+    lambda ids: (
+        Node.objects.members().filter(node_id__in=ids).order_by().values_list("node_id", "pk")
+    )
 )
 _BLOBS = PreparedQuery(
     lambda hashes: Blob.objects.filter(hash__in=hashes).values_list(
@@ -46,8 +48,15 @@ def heartbeat_record(*, heartbeat: Heartbeat) -> ClusterMap:
     now = timezone.now()
     said = {**heartbeat.to_json(), "last_heartbeat_at": now}
     node_id = said.pop("node_id")
-    if not Node.objects.filter(node_id=node_id).update(**said):
-        Node.objects.get_or_create(node_id=node_id, defaults={**said, "first_seen_at": now})
+    if not Node.objects.members().filter(node_id=node_id).update(**said):
+        node, _ = Node.objects.get_or_create(
+            node_id=node_id, defaults={**said, "first_seen_at": now}
+        )
+        if node.mode == NodeMode.REMOVED:
+            raise NodeRemoved(
+                f"Node {node_id} was removed from this cluster: start it under another id, or let "
+                f"it in again with `manage.py activate {node_id}`."
+            )
     return cluster_map()
 
 
@@ -61,8 +70,9 @@ def cluster_map() -> ClusterMap:
             state=node_state(now - last_heartbeat_at).value,
             weight=(capacity_bytes or 0) / GIB or WEIGHT_WITHOUT_CAPACITY,
             writable=writable,
+            is_active=mode == NodeMode.ACTIVE,
         )
-        for node_id, url, last_heartbeat_at, capacity_bytes, writable in _NODES.rows()
+        for node_id, url, last_heartbeat_at, capacity_bytes, writable, mode in _NODES.rows()
     )
     return ClusterMap(settings.ENV.replication_factor, settings.ENV.write_quorum, entries)
 

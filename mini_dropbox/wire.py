@@ -60,13 +60,23 @@ def clean_file_name(value: str) -> str:
 
 @dataclass(frozen=True)
 class NodeEntry:
-    """One storage node of the cluster map; `weight` is relative (capacity in GiB)."""
+    """One storage node of the cluster map; `weight` is relative (capacity in GiB).
+
+    `writable` is what the node says of itself; `is_active`, whether an operator wants it to take
+    blobs.
+    """
 
     node_id: str
     url: str
     state: str
     weight: float
     writable: bool
+    is_active: bool = True
+
+    @property
+    def is_taker(self) -> bool:
+        """Whether new replicas may go there."""
+        return self.state == "healthy" and self.writable and self.is_active
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,7 @@ class ClusterMap:
                     state=str(node["state"]),
                     weight=float(node["weight"]),
                     writable=bool(node["writable"]),
+                    is_active=bool(node.get("is_active", True)),
                 )
                 for node in data["nodes"]
             )
@@ -99,7 +110,7 @@ class ClusterMap:
 
     def healthy(self) -> tuple[NodeEntry, ...]:
         """Return the nodes that new replicas may go to."""
-        return tuple(node for node in self.nodes if node.state == "healthy" and node.writable)
+        return tuple(node for node in self.nodes if node.is_taker)
 
 
 @dataclass(frozen=True, kw_only=True)

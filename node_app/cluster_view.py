@@ -60,13 +60,17 @@ class ClusterView:
     def homes(self, blob_hash: str, *, own_is_writable: bool) -> list[NodeEntry]:
         """Return who can take a replica now, in the order in which they should."""
         nodes = self._writable_peers()
-        if own_is_writable:
+        if self._takes_own(own_is_writable=own_is_writable):
             nodes.append(self._own_entry())
         return placement.rank(nodes, blob_hash)
 
     def home_count(self, *, own_is_writable: bool) -> int:
         """Return how many nodes can take a replica now."""
-        return len(self._writable_peers()) + own_is_writable
+        return len(self._writable_peers()) + self._takes_own(own_is_writable=own_is_writable)
+
+    def _takes_own(self, *, own_is_writable: bool) -> bool:
+        """Tell whether this node keeps replicas: not when an operator wants it to take none."""
+        return own_is_writable and self._own_entry().is_active
 
     def holders(self, blob_hash: str) -> list[NodeEntry]:
         """Return the peers that may hold a blob, likeliest first, whatever their state."""

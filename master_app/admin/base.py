@@ -1,5 +1,6 @@
 """What the pages of all records that the cluster itself writes have in common."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from django.contrib.admin import ShowFacets
@@ -66,7 +67,7 @@ class SystemOwnedAdmin(ModelAdmin):
     list_per_page = 50
     list_max_show_all = 50
     list_fullwidth = True
-    actions = ()
+    actions: Sequence[str] = ()
 
     def row_count(self) -> int | None:
         """Return how many rows there are, where nothing has to be counted for it."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -11,6 +12,7 @@ from master_app import derived, selectors
 from master_app.admin import filters
 from master_app.admin.base import SystemOwnedAdmin
 from master_app.models import Blob
+from master_app.operations import plans
 from master_app.templatetags import admin_display as display
 
 NAMES_SHOWN = 50
@@ -39,6 +41,8 @@ class BlobAdmin(SystemOwnedAdmin):
 
     def render_change_form(self, request: HttpRequest, context: Any, **options: Any) -> Any:
         blob: Blob = context["original"]
+        context["places"] = plans.placement_of(blob=blob) if blob.verified else []
+        context["wanted_copies"] = settings.ENV.replication_factor
         context["files"] = selectors.files_of(blob=blob, limit=NAMES_SHOWN)
         return super().render_change_form(request, context, **options)
 

@@ -147,6 +147,7 @@ class NodeSerializer(serializers.ModelSerializer[Node]):
             "node_id",
             "url",
             "state",
+            "mode",
             "writable",
             "version",
             "capacity_bytes",

@@ -181,7 +181,7 @@ class NodeFilter(django_filters.FilterSet):
 
     class Meta:
         model = Node
-        fields = ("writable",)
+        fields = ("writable", "mode")
 
 
 @extend_schema(tags=["Browse"])

@@ -93,7 +93,7 @@ class Collector:
             if not keys:
                 break
             self.collected.buried_blobs += services.blobs_bury(keys=keys)
-        for node in Node.objects.all():
+        for node in Node.objects.members():
             while not self._stopping.is_set() and self._remove_some(node):
                 pass
         services.tombstones_forget(limit=PAGE_BLOBS)

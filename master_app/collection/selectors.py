@@ -23,7 +23,7 @@ def obstacle() -> str:
     A node that is away, or has uploads that the master has not heard of, may have acknowledged an
     upload that counts on copies elsewhere.
     """
-    for node in Node.objects.all():
+    for node in Node.objects.members():
         if node.state is not NodeState.HEALTHY:
             return f"node {node.node_id} is {node.state}: nobody knows what it has to register"
         if node.outbox_count is None:

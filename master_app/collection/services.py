@@ -62,7 +62,7 @@ def blobs_bury(*, keys: Collection[int]) -> int:
     blobs = Blob.objects.filter(pk__in=keys, unreferenced_at__isnull=False, verified=True)
     buried = list(blobs.exclude(_has_file()))
     now, moment = clock_now(), timezone.now()
-    nodes = list(Node.objects.all())
+    nodes = list(Node.objects.members())
     Tombstone.objects.filter(hash__in=[blob.hash for blob in buried]).delete()
     stones = Tombstone.objects.bulk_create(
         Tombstone(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from master_app import services
-from master_app.models import Node, NodeState
+from master_app.models import Node, NodeMode, NodeState
 from mini_dropbox.wire import NodeEntry
 
 
@@ -15,6 +15,7 @@ class Census:
     """The nodes at one moment, by their keys in the database.
 
     Copies on `counted` nodes are copies; a copy can be made from one in `reach`, and on `takers`.
+    What a draining node has does not count, and is a source all the same.
     """
 
     counted: frozenset[int]
@@ -46,23 +47,22 @@ class CensusTaker:
         now = self._clock()
         by_id = {entry.node_id: entry for entry in services.cluster_map().nodes}
         entries = {}
-        for key, node_id, heartbeat in Node.objects.values_list(
-            "pk", "node_id", "last_heartbeat_at"
+        staying = set()
+        for key, node_id, heartbeat, mode in Node.objects.members().values_list(
+            "pk", "node_id", "last_heartbeat_at", "mode"
         ):
             if node_id in by_id:
                 entries[key] = by_id[node_id]
+            if mode != NodeMode.DRAINING:
+                staying.add(key)
             known, _ = self._last_news.get(key, (None, 0.0))
             if known != heartbeat:
                 self._last_news[key] = (heartbeat, now)
         reach = {key for key, entry in entries.items() if entry.state != NodeState.DOWN}
         silent = {key for key in entries if now - self._last_news[key][1] >= self._grace_seconds}
         return Census(
-            counted=frozenset(entries.keys() - (silent - reach)),
+            counted=frozenset(entries.keys() & staying - (silent - reach)),
             reach=frozenset(reach),
-            takers=frozenset(
-                key
-                for key, entry in entries.items()
-                if entry.state == NodeState.HEALTHY and entry.writable
-            ),
+            takers=frozenset(key for key, entry in entries.items() if entry.is_taker),
             entries=entries,
         )

@@ -20,6 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+        parser.add_argument("--data-dir", help="where everything is kept (default: data)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         status = selectors.status()
