@@ -207,9 +207,9 @@ def test_nodes_show_state_fill_level_and_last_heartbeat(
     Node.objects.update(used_bytes=30 * GIB, free_bytes=60 * GIB)
     add_node("8004", silent_seconds=10)
     found = rows(admin_client, NODES)
-    assert re.match(r"8001 Healthy \d s ago 40% 30 GB – 60 GB", found[0])
-    assert found[2].startswith("8003 Down 10 min ago")
-    assert re.match(r"8004 Suspect 1\d s ago", found[3])
+    assert re.match(r"8001 Healthy Active \d s ago 40% 30 GB – 60 GB", found[0])
+    assert found[2].startswith("8003 Down Active 10 min ago")
+    assert re.match(r"8004 Suspect Active 1\d s ago", found[3])
     html = admin_client.get(NODES).content.decode().replace("\xa0", " ")
     assert "30 GB blobs, 10 GB other data, 60 GB free of 100 GB" in html
 
