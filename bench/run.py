@@ -20,7 +20,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from bench import curves, file_curve, footprint, harness, limits, placement, report, workloads
+from bench import (
+    curves,
+    file_curve,
+    footprint,
+    harness,
+    limits,
+    placement,
+    refill,
+    report,
+    workloads,
+)
 from bench.harness import BenchError, Row
 from bench.load import PROJECT_DIR
 from bench.workloads import MIB, Settings, Unavailable
@@ -37,6 +47,7 @@ SMOKE: Final = (
     "idle",
     "memory",
     "curve-files",
+    "refill",
 )
 
 Found = dict[str, Any]
@@ -186,6 +197,7 @@ RUNS: Final[Mapping[str, Callable[[Settings], list[Row]]]] = {
     "memory": footprint.memory,
     **curves.WORKS,
     "curve-files": file_curve.files,
+    "refill": refill.refill,
 }
 
 

@@ -268,6 +268,20 @@ class RepairTask(models.Model):
         return f"{self.blob} with {self.copies} copies"
 
 
+class MoveTask(models.Model):
+    """A blob that is to be where placement wants it, until it is."""
+
+    blob = models.OneToOneField(
+        Blob, on_delete=models.CASCADE, primary_key=True, related_name="move"
+    )
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="How many have failed.")
+    reason = models.TextField(blank=True, help_text="Why the last attempt failed.")
+    try_at = models.DateTimeField(help_text="When the next attempt may begin.")
+
+    def __str__(self) -> str:
+        return f"{self.blob} to be moved"
+
+
 class ServiceClock(models.Model):
     """Seconds for which a master has run; whoever sets a machine's clock does not change it."""
 

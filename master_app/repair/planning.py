@@ -68,15 +68,16 @@ def plan(blobs: Iterable[Endangered], census: Census, wanted: int) -> Plan:
         elif not takers:
             waiting.append(blob.key)
         else:
-            order = _order(blob, census, sources)
+            order = order_for(blob, census, sources)
             for taker in placement.rank(takers, blob.hash)[:missing]:
                 for_taker[keys[taker.node_id]].append((blob, order))
     for taker_key, orders in for_taker.items():
-        batches += _batches(taker_key, orders)
+        batches += batches_for(taker_key, orders)
     return Plan(batches, done, lost, waiting)
 
 
-def _order(blob: Endangered, census: Census, sources: Sequence[int]) -> CopyOrder:
+def order_for(blob: Endangered, census: Census, sources: Sequence[int]) -> CopyOrder:
+    """Return the order for a copy of a blob from nodes by their keys."""
     # Those that are up are asked first, and not always the same one of them.
     ranked = placement.rank([census.entries[key] for key in sources], blob.hash[::-1])
     ranked.sort(key=lambda node: node.state != "healthy")
@@ -90,7 +91,8 @@ def _order(blob: Endangered, census: Census, sources: Sequence[int]) -> CopyOrde
     )
 
 
-def _batches(taker: int, orders: Iterable[tuple[Endangered, CopyOrder]]) -> list[Batch]:
+def batches_for(taker: int, orders: Iterable[tuple[Endangered, CopyOrder]]) -> list[Batch]:
+    """Return orders for one node in batches of a bounded size."""
     batches: list[Batch] = []
     gathered: dict[int, CopyOrder] = {}
     size = 0

@@ -13,14 +13,15 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from master_app import node_client
+from master_app.collection.collector import untouched_seconds
 from master_app.leases import LEASE_SECONDS, HeldLease
 from master_app.node_client import NodeRequestError
-from master_app.repair import selectors, services
+from master_app.repair import moves, selectors, services
 from master_app.repair.census import Census, CensusTaker
-from master_app.repair.planning import Batch, plan
+from master_app.repair.planning import Batch, Endangered, plan
 from master_app.repair.scan import Scan
 from master_app.repair.throttle import Throttle
-from mini_dropbox.wire import CopyResult, CopyStatus
+from mini_dropbox.wire import MAX_REMOVALS, CopyResult, CopyStatus, RemovalOrder, RemovalStatus
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ PAGE_TASKS: Final = 1024
 REST_SECONDS: Final = 30.0
 BATCHES_AT_ONCE: Final = 4
 LOST: Final = "No node that can be reached has a copy."
+TOO_FEW: Final = "Other nodes have too few copies for this one to go."
 WAITING: Final = "No other node is there to take a copy."
 
 
@@ -100,6 +102,8 @@ class Repairer:
         self._look_again_after_changes(census)
         while not self._stopping.is_set() and self._repair_some(census):
             census = self._census_taker.take()
+        while not self._stopping.is_set() and self._move_some(census):
+            census = self._census_taker.take()
 
     def close(self) -> None:
         """Let another process go on."""
@@ -155,6 +159,52 @@ class Repairer:
         self.progress.waiting += len(todo.waiting)
         self._carry_out(todo.batches, census)
         return True
+
+    def _move_some(self, census: Census) -> bool:
+        """Bring some blobs to where placement wants them; return whether there may be more."""
+        keys = moves.due_tasks(limit=PAGE_TASKS)
+        if not keys or not self._hold_lease():
+            return False
+        wanted = settings.ENV.replication_factor
+        todo = moves.plan_moves(selectors.endangered(keys), census, wanted)
+        moves.tasks_done(keys=todo.done)
+        self._carry_out(todo.batches, census)
+        for node, blobs in todo.surplus.items():
+            self._release(node, blobs, census)
+        return True
+
+    def _release(self, node: int, blobs: Sequence[Endangered], census: Census) -> None:
+        """Have a node remove copies that are too many; the record goes first."""
+        entry, by_hash = census.entries[node], {blob.hash: blob for blob in blobs}
+        released = moves.replicas_release(
+            node=node,
+            blobs=[blob.key for blob in blobs],
+            counted=census.counted,
+            wanted=settings.ENV.replication_factor,
+        )
+        moves.tasks_failed(
+            reasons={blob.key: TOO_FEW for blob in blobs if blob.key not in released}
+        )
+        orders = [
+            RemovalOrder(hash=blob.hash, sha256=blob.sha256, untouched_seconds=untouched_seconds())
+            for blob in blobs
+            if blob.key in released
+        ]
+        for first in range(0, len(orders), MAX_REMOVALS):
+            some = orders[first : first + MAX_REMOVALS]
+            try:
+                results = node_client.order_removals(base_url=entry.url, orders=some)
+                kept = {r.hash: r.reason for r in results if r.status is RemovalStatus.KEPT}
+            except NodeRequestError as error:
+                kept = {order.hash: str(error) for order in some}
+            # What is still there counts again.
+            services.copies_record(
+                node=node, sha256_by_hash={name: by_hash[name].sha256 for name in kept}
+            )
+            reasons = {
+                by_hash[name].key: f"node {entry.node_id}: {why}" for name, why in kept.items()
+            }
+            moves.tasks_failed(reasons=reasons)
 
     def _carry_out(self, batches: Sequence[Batch], census: Census) -> None:
         """Order copies; those for one node one batch after another, for several at once."""
@@ -215,6 +265,7 @@ class Repairer:
         for key, reason in reasons.items():
             logger.warning("A copy could not be made: %s", reason)
             services.task_failed(key=key, reason=reason)
+        moves.tasks_failed(reasons=reasons)
         self.progress.failures += len(reasons)
 
     def _forget(self, absent: Sequence[tuple[int, str]], census: Census) -> None:

@@ -89,3 +89,26 @@ def test_a_read_only_node_serves_and_takes_nothing(own_cluster: Cluster) -> None
     eventually(goes_elsewhere, 20)
     assert third.retrieve(before["hash"]).content == b"before"
     assert all(goes_elsewhere() for _ in range(10))
+
+
+def test_a_new_node_gets_its_share_of_what_was_there(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, HEARTBEAT_SECONDS="0.2", COLLECT_GRACE_SECONDS="1")
+    cluster.start()
+    try:
+        cluster.wait_until_ready()
+        files = [secrets.token_bytes(2000) for _ in range(30)]
+        contents = {cluster.nodes[0].upload(each).json()["hash"]: each for each in files}
+        third = cluster.add_node()
+        eventually(lambda: third.health().get("healthy_nodes") == 3, 40)
+        eventually(cluster.is_whole, 20)
+
+        moved = manage(cluster, "rebalance")
+        assert "Every blob is where placement wants it." in moved.stdout, moved.stderr
+        assert "0 blobs are not where" in manage(cluster, "rebalance", "--dry-run").stdout
+
+        assert any(third.node_id in replicas(cluster, each) for each in contents)
+        for blob_hash, content in contents.items():
+            assert len(cluster.blob_paths(blob_hash)) == len(replicas(cluster, blob_hash)) == 2
+            assert {node.retrieve(blob_hash).content for node in cluster.nodes} == {content}
+    finally:
+        cluster.stop()
