@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -15,9 +15,13 @@ from master_app.errors import NoHealthyNode
 from master_app.models import Node
 from mini_dropbox.wire import (
     COPIES_PATH,
+    INVENTORY_NAMES_PATH,
+    INVENTORY_PATH,
+    MAX_INVENTORY_PAGE,
     REMOVALS_PATH,
     CopyOrder,
     CopyResult,
+    Holding,
     RemovalOrder,
     RemovalResult,
     WireError,
@@ -46,6 +50,16 @@ class StoredBlob:
     sha256: str
     size: int
     replicas: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A node's answer about all that it has; `total` is the number of its blobs."""
+
+    node_id: str
+    total: int
+    holdings: tuple[Holding, ...]
+    following: str | None
 
 
 def _session() -> requests.Session:
@@ -150,17 +164,76 @@ def order_removals(*, base_url: str, orders: Sequence[RemovalOrder]) -> list[Rem
         raise NodeRequestError(f"POST {url}: 200 without usable results, {error}") from error
 
 
+def inventory(*, base_url: str, after: str = "", limit: int = MAX_INVENTORY_PAGE) -> Inventory:
+    """Return a page of what a node has, in the order of the hashes, from behind `after`.
+
+    NodeRequestError when the node does not answer, or not with an inventory.
+    """
+    url = f"{base_url}{INVENTORY_PATH}?{urlencode({'after': after, 'limit': limit})}"
+    body = _signed("GET", url)
+    try:
+        following = body["next"]
+        return Inventory(
+            node_id=str(body["node_id"]),
+            total=int(body["total"]),
+            holdings=tuple(Holding.from_json(blob) for blob in body["blobs"]),
+            following=None if following is None else str(following),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise NodeRequestError(f"GET {url}: 200 without an inventory, {error}") from error
+
+
+def further_names(*, base_url: str, limit: int = MAX_INVENTORY_PAGE) -> Iterator[list[Holding]]:
+    """Yield pages of a node's blobs under the names that they came under later.
+
+    NodeRequestError as with `inventory`.
+    """
+    following: Mapping[str, str] | None = {}
+    while following is not None:
+        query = {"limit": limit, **following}
+        url = f"{base_url}{INVENTORY_NAMES_PATH}?{urlencode(query)}"
+        body = _signed("GET", url)
+        try:
+            yield [Holding.from_json(blob) for blob in body["blobs"]]
+            following = body["next"] and {
+                name: str(body["next"][name]) for name in ("after", "after_name")
+            }
+        except (KeyError, TypeError, WireError) as error:
+            raise NodeRequestError(f"GET {url}: 200 without names, {error}") from error
+
+
+def held(*, base_url: str, hashes: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Return SHA-256 and size of those of up to MAX_INVENTORY_PAGE blobs that a node has.
+
+    NodeRequestError when the node does not answer: nothing is known of its blobs then.
+    """
+    url = f"{base_url}{INVENTORY_PATH}"
+    body = _signed("POST", url, json.dumps({"hashes": list(hashes)}).encode())
+    try:
+        return {
+            str(blob["hash"]): (str(blob["sha256"]), int(blob["size"])) for blob in body["blobs"]
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise NodeRequestError(f"POST {url}: 200 without blobs, {error}") from error
+
+
 def _post_signed(url: str, message: bytes, seconds: float) -> dict[str, Any]:
-    digest = hashlib.sha256(message).hexdigest()
-    headers = {
-        "Authorization": cluster_signer().sign("POST", urlsplit(url).path, digest),
-        "Content-Type": "application/json",
-    }
-    with _send("POST", url, data=message, headers=headers, seconds=seconds) as response:
+    return _signed("POST", url, message, seconds)
+
+
+def _signed(
+    method: str, url: str, message: bytes = b"", seconds: float = READ_SECONDS
+) -> dict[str, Any]:
+    """Return a node's answer to a request that the master signs."""
+    parts = urlsplit(url)
+    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    signature = cluster_signer().sign(method, target, hashlib.sha256(message).hexdigest())
+    headers = {"Authorization": signature, "Content-Type": "application/json"}
+    with _send(method, url, data=message, headers=headers, seconds=seconds) as response:
         body = _json(response)
         if response.status_code != 200:
             reason = body.get("message", "no reason given")
-            raise NodeRequestError(f"POST {url}: {response.status_code}, {reason}")
+            raise NodeRequestError(f"{method} {url}: {response.status_code}, {reason}")
     return body
 
 

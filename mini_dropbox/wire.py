@@ -16,6 +16,8 @@ SHA256_PATTERN: Final = re.compile(r"[0-9a-f]{64}")
 MAX_NAME_CHARACTERS: Final = 255
 _SLASH: Final = re.compile(r"[/\\]")
 MAX_SIZE: Final = 2**63 - 1
+# The year 9999, whose last moments are beyond what some time zones' calendars hold.
+MAX_MOMENT: Final = 253_370_764_800
 
 HEARTBEAT_PATH: Final = "/internal/heartbeat"
 REGISTRATIONS_PATH: Final = "/internal/registrations"
@@ -26,6 +28,10 @@ COPIES_PATH: Final = "/internal/copies"
 MAX_COPIES: Final = 256
 REMOVALS_PATH: Final = "/internal/removals"
 MAX_REMOVALS: Final = 1000
+INVENTORY_PATH: Final = "/internal/inventory"
+INVENTORY_NAMES_PATH: Final = "/internal/inventory/names"
+# So many blobs may be asked for at once.
+MAX_INVENTORY_PAGE: Final = 1000
 
 
 class WireError(ValueError):
@@ -152,6 +158,42 @@ class Registration:
     def to_json(self) -> dict[str, Any]:
         # Flat, so that there is nothing to copy deeply; every upload passes here.
         return dict(vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """A blob that a node has, under one of its names; `size` in bytes, `stored_at` unix seconds."""
+
+    hash: str
+    sha256: str
+    size: int
+    name: str
+    content_type: str
+    stored_at: float
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Return the holding; WireError unless each part of it has its form."""
+        try:
+            holding = cls(**data)
+            texts = (holding.hash, holding.sha256, holding.name, holding.content_type)
+            is_right = (
+                all(isinstance(text, str) for text in texts)
+                and is_blob_hash(holding.hash)
+                and SHA256_PATTERN.fullmatch(holding.sha256) is not None
+                and type(holding.size) is int
+                and 0 <= holding.size <= MAX_SIZE
+                and 0 <= float(holding.stored_at) <= MAX_MOMENT
+                and clean_file_name(holding.name) == holding.name
+            )
+        except (TypeError, ValueError) as error:
+            raise WireError(f"This is no holding: {error}") from error
+        if not is_right:
+            raise WireError(f"This is no holding: {data}")
+        return holding
 
 
 @dataclass(frozen=True, kw_only=True)

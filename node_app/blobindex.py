@@ -4,17 +4,30 @@ The blobs are plain files and the index is made from them: without a row, a blob
 read and hashed before anything is believed of them.
 """
 
+import json
+import logging
 import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
 from node_app.database import NodeDatabase, Statement, wait_for
 
+logger = logging.getLogger(__name__)
+
 REMEMBERED_SIZES: Final = 16_384
 COLUMNS: Final = "hash, sha256, size, name, content_type, stored_at, encoding, stored_size"
 _row: Final = attrgetter(*COLUMNS.split(", "))
+_HAS_NAME: Final = "SELECT 1 FROM further_name WHERE hash = ? AND name = ?"
+_ADD_NAME: Final = "INSERT OR IGNORE INTO further_name VALUES (?, ?, ?, ?)"
+_FURTHER: Final = """
+SELECT hash, sha256, size, n.name, n.content_type, n.stored_at, encoding, stored_size
+FROM further_name AS n JOIN blob USING (hash)
+WHERE (n.hash, n.name) > (?, ?) ORDER BY n.hash, n.name LIMIT ?
+"""
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,36 @@ class BlobIndex:
         rows = self._database.read(sql, (blob_hash,))
         return BlobRecord(*rows[0]) if rows else None
 
+    def page(self, after: str, limit: int) -> list[BlobRecord]:
+        """Return the blobs that follow `after` in the order of their hashes."""
+        sql = f"SELECT {COLUMNS} FROM blob WHERE hash > ? ORDER BY hash LIMIT ?"  # noqa: S608
+        return [BlobRecord(*row) for row in self._database.read(sql, (after, limit))]
+
+    def some(self, hashes: Sequence[str]) -> list[BlobRecord]:
+        """Return those blobs of `hashes` that there are."""
+        sql = f"SELECT {COLUMNS} FROM blob WHERE hash IN (SELECT value FROM json_each(?))"  # noqa: S608
+        return [BlobRecord(*row) for row in self._database.read(sql, (json.dumps(hashes),))]
+
+    def add_name(self, record: BlobRecord, *, name: str, content_type: str) -> None:
+        """Note that a known blob has come under another name; nobody waits for the disk.
+
+        The name is committed along with what is written next, within moments. The uploads that
+        bring it wait for the master, which knows all names; this is for the day it is lost.
+        """
+        if name == record.name:
+            return
+        if self._database.read(_HAS_NAME, (record.hash, name)):
+            return
+        row = (record.hash, name, content_type, time.time())
+        self._database.write(_ADD_NAME, row).add_done_callback(_log_failure)
+
+    def further_names(self, after: tuple[str, str], limit: int) -> list[BlobRecord]:
+        """Return blobs under names other than their first, in the order of hash and name.
+
+        The page begins behind the hash and name that `after` is.
+        """
+        return [BlobRecord(*row) for row in self._database.read(_FURTHER, (*after, limit))]
+
     def untried(self, before: float, limit: int) -> list[BlobRecord]:
         """Return blobs of before a moment that nobody has tried to compress, the oldest first."""
         sql = (
@@ -108,7 +151,8 @@ class BlobIndex:
 
     def remove(self, record: BlobRecord) -> None:
         """Forget a blob, also for the journal's sake; returns once that is on disk."""
-        deletions = [f"DELETE FROM {table} WHERE hash = ?" for table in ("blob", "journal")]  # noqa: S608
+        tables = ("blob", "further_name", "journal")
+        deletions = [f"DELETE FROM {table} WHERE hash = ?" for table in tables]  # noqa: S608
         self._wait([(deletion, (record.hash,)) for deletion in deletions])
         self._counted(-1, -record.size, -record.saved)
 
@@ -123,3 +167,8 @@ class BlobIndex:
 
     def _wait(self, statements: Sequence[Statement]) -> None:
         wait_for(self._database.write_all(statements))
+
+
+def _log_failure(write: Future[None]) -> None:
+    if (error := write.exception()) is not None:
+        logger.warning("A further name of a blob is not noted: %s", error)

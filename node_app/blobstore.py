@@ -138,6 +138,25 @@ class BlobStore(ABC):
     def totals(self) -> Totals:
         return self._index.totals()
 
+    def page(self, after: str, limit: int) -> list[BlobRecord]:
+        """Return the records that follow `after` in the order of their hashes."""
+        return self._index.page(after, limit)
+
+    def some(self, hashes: Sequence[str]) -> list[BlobRecord]:
+        """Return the records that there are of these blobs."""
+        return self._index.some(hashes)
+
+    def further_names(self, after: tuple[str, str], limit: int) -> list[BlobRecord]:
+        """Return records under further names, in the order of hash and name, behind `after`."""
+        return self._index.further_names(after, limit)
+
+    def has(self, record: BlobRecord) -> bool:
+        """Tell whether the bytes of a record seem to be there, by a look at no more than a name.
+
+        Only what a local disk can tell at once: other back ends believe the record.
+        """
+        return True
+
     @abstractmethod
     def open(self, blob_hash: str) -> BlobReader:
         """Return a whole blob to read from; BlobNotFound when this node has none."""
@@ -236,6 +255,8 @@ class BlobStore(ABC):
             # have them, and one address must not mean two contents.
             raise HashCollision(COLLISION)
         commit.found = self._is_present(commit, record)
+        if commit.found and record is not None:
+            commit.note_name(record, self._index)
         if commit.found and record is None:
             # A process that ended early left it: complete, but maybe not yet durable.
             self._settle(digests.md5)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from node_app.blobindex import BlobRecord
+from node_app.blobindex import BlobIndex, BlobRecord
 from node_app.blobwriter import BlobWriter, Digests
 from node_app.compression import may_gain
 from node_app.disk import as_node_error
@@ -63,6 +63,10 @@ class Commit:
 
     def outcome(self) -> Outcome:
         return self.error or self.found
+
+    def note_name(self, record: BlobRecord, index: BlobIndex) -> None:
+        """Let the index know under which name the content has come again."""
+        index.add_name(record, name=self._incoming.name, content_type=self._incoming.content_type)
 
     def record(self) -> BlobRecord:
         digests, content_type = self.digests, self._incoming.content_type

@@ -28,6 +28,13 @@ CREATE TABLE IF NOT EXISTS blob (
     encoding TEXT NOT NULL DEFAULT '',
     stored_size INTEGER
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS further_name (
+    hash TEXT NOT NULL,
+    name TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    stored_at REAL NOT NULL,
+    PRIMARY KEY (hash, name)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS journal (
     id INTEGER PRIMARY KEY,
     hash TEXT NOT NULL,

@@ -37,6 +37,13 @@ class BadHash(NodeError):
     code = "bad_hash"
 
 
+class BadQuery(NodeError):
+    """The query or the message asks for something that cannot be given."""
+
+    status = 400
+    code = "bad_query"
+
+
 class DigestMismatch(NodeError):
     """The bytes are not those that were announced."""
 

@@ -105,6 +105,14 @@ class LocalBlobStore(BlobStore):
             raise BlobDamaged(DAMAGED)
         return reader
 
+    def has(self, record: BlobRecord) -> bool:
+        plain = self._plain(record.hash)
+        try:
+            return os.stat(plain).st_size == record.size  # noqa: PTH116  a text, as below
+        except OSError:
+            # The compressed form is there before the plain one goes.
+            return os.path.exists(plain + COMPRESSED_SUFFIX)  # noqa: PTH110  the same
+
     def space(self) -> Space:
         with storage_errors():
             usage = shutil.disk_usage(self._folder)

@@ -13,6 +13,7 @@ from rest_framework.exceptions import ValidationError
 from mini_dropbox import env
 from mini_dropbox.wire import (
     BLOB_HASH_PATTERN,
+    MAX_MOMENT,
     MAX_SIZE,
     SHA256_PATTERN,
     Registration,
@@ -22,8 +23,6 @@ from mini_dropbox.wire import (
 
 MAX_REPLICAS: Final = 1000
 MAX_CONTENT_TYPE_CHARACTERS: Final = 127
-# The year 9999, whose last moments are beyond what some time zones' calendars hold.
-MAX_UPLOADED_AT: Final = 253_370_764_800
 
 
 class _FieldError(ValueError):
@@ -101,8 +100,8 @@ def _replicas(value: Any) -> tuple[str, ...]:
 
 def _uploaded_at(value: Any) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= MAX_UPLOADED_AT:
-        raise _FieldError(f"Send seconds since 1970, from 0 to {MAX_UPLOADED_AT}.")
+    if not is_number or not 0 <= value <= MAX_MOMENT:
+        raise _FieldError(f"Send seconds since 1970, from 0 to {MAX_MOMENT}.")
     return float(value)
 
 

@@ -10,12 +10,14 @@ from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 from mini_dropbox.env import ConfigurationError
 from mini_dropbox.wire import (
     COPIES_PATH,
+    INVENTORY_NAMES_PATH,
+    INVENTORY_PATH,
     PEER_BLOBS_PATH,
     RECEIPTS_PATH,
     REMOVALS_PATH,
     is_blob_hash,
 )
-from node_app.dataplane import copies, cors, peers, put_blob, removals
+from node_app.dataplane import copies, cors, inventory, peers, put_blob, removals
 from node_app.dataplane.hosts import Hosts
 from node_app.dataplane.http import (
     ClientGone,
@@ -49,6 +51,8 @@ INTERNAL: Final[Mapping[str, Mapping[str, Handler]]] = {
     RECEIPTS_PATH: {"POST": peers.take_ahead},
     COPIES_PATH: {"POST": copies.make_copies},
     REMOVALS_PATH: {"POST": removals.remove_blobs},
+    INVENTORY_PATH: {"GET": inventory.list_blobs, "POST": inventory.find_blobs},
+    INVENTORY_NAMES_PATH: {"GET": inventory.list_further_names},
 }
 
 

@@ -105,6 +105,7 @@ class TusNode:
         body: bytes | Body = b"",
     ) -> Answer:
         """Send one request, whole or as `body` comes, and return the answer; 0 without one."""
+        path, _, query = path.partition("?")
         fields = {"Host": "127.0.0.1:8009", **(headers or {})}
         if isinstance(body, bytes):
             fields.setdefault("Content-Length", str(len(body)))
@@ -119,7 +120,7 @@ class TusNode:
             "method": method,
             "path": path,
             "raw_path": path.encode(),
-            "query_string": b"",
+            "query_string": query.encode(),
             "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in fields.items()],
         }
         sent: list[dict[str, Any]] = []
