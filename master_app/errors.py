@@ -37,6 +37,19 @@ class NodeRemoved(ApiError):
     code = "node_removed"
 
 
+class NodeRefused(ApiError):
+    """A node that is not the member of this cluster that it says it is; `code` says in what."""
+
+    status = 409
+    code = "node_refused"
+
+
+class CopiesBeingForgotten(NodeRefused):
+    """A node with an empty disk is not let in while the records of its old copies are there."""
+
+    code = "copies_being_forgotten"
+
+
 class NoHealthyNode(ApiError):
     """Every node that could carry out the request is away."""
 

@@ -19,6 +19,24 @@ SUSPECT_AFTER_HEARTBEATS = 3
 DOWN_AFTER_HEARTBEATS = 8
 
 
+class Cluster(models.Model):
+    """What this database is the books of; one row, made when the first node speaks."""
+
+    ONE = 1
+
+    cluster_id = models.CharField(max_length=32)
+    created_at = models.DateTimeField()
+    restored_at = models.DateTimeField(
+        null=True, help_text="When a backup took the database's place; empty once it has caught up."
+    )
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=Q(pk=1), name="one_cluster"),)
+
+    def __str__(self) -> str:
+        return f"cluster {self.cluster_id}"
+
+
 class NodeState(models.TextChoices):
     """How recently a node was heard of."""
 
@@ -99,6 +117,9 @@ class Node(models.Model):
     outbox_count = models.BigIntegerField(
         null=True,
         help_text="Uploads that the node has still to register; empty if it does not say.",
+    )
+    store_id = models.CharField(
+        max_length=32, blank=True, default="", help_text="Names the node's data folder."
     )
     first_seen_at = models.DateTimeField()
     last_heartbeat_at = models.DateTimeField()

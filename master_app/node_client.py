@@ -54,9 +54,14 @@ class StoredBlob:
 
 @dataclass(frozen=True)
 class Inventory:
-    """A node's answer about all that it has; `total` is the number of its blobs."""
+    """A node's answer about all that it has; `total` is the number of its blobs.
+
+    `cluster_id` is empty while no master has let the node in.
+    """
 
     node_id: str
+    store_id: str
+    cluster_id: str
     total: int
     holdings: tuple[Holding, ...]
     following: str | None
@@ -175,6 +180,8 @@ def inventory(*, base_url: str, after: str = "", limit: int = MAX_INVENTORY_PAGE
         following = body["next"]
         return Inventory(
             node_id=str(body["node_id"]),
+            store_id=str(body["store_id"]),
+            cluster_id=str(body["cluster_id"]),
             total=int(body["total"]),
             holdings=tuple(Holding.from_json(blob) for blob in body["blobs"]),
             following=None if following is None else str(following),

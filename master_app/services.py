@@ -8,13 +8,13 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from master_app import derived
+from master_app import derived, membership
 from master_app.collection.services import blobs_are_named_again, tombstones_lift
-from master_app.errors import NodeRemoved, SizeConflict
+from master_app.errors import CopiesBeingForgotten, NodeRemoved, SizeConflict
 from master_app.models import Blob, File, Node, NodeMode, Replica, node_state
 from master_app.prepared import PreparedInsert, PreparedQuery
 from master_app.repair.services import tasks_add
-from mini_dropbox.wire import ClusterMap, Heartbeat, NodeEntry, Registration
+from mini_dropbox.wire import ClusterMap, Heartbeat, NodeEntry, Registration, Sender
 
 # The weight of a node whose back end has no size of its own; weights are capacities in GiB.
 WEIGHT_WITHOUT_CAPACITY = 100.0
@@ -28,7 +28,10 @@ _NODES = PreparedQuery(
 )
 _NODE_KEYS = PreparedQuery(
     lambda ids: (
-        Node.objects.members().filter(node_id__in=ids).order_by().values_list("node_id", "pk")
+        Node.objects.members()
+        .filter(node_id__in=ids)
+        .order_by()
+        .values_list("node_id", "pk", "store_id")
     )
 )
 _BLOBS = PreparedQuery(
@@ -44,10 +47,27 @@ _ADD_REPLICAS = PreparedInsert(Replica, "blob", "node", "created_at")
 
 
 def heartbeat_record(*, heartbeat: Heartbeat) -> ClusterMap:
-    """Keep what a node says of itself, make its row on first contact, and answer with the map."""
+    """Keep what a node says of itself, make its row on first contact, and answer with the map.
+
+    NodeRefused for a node that does not belong here, of which nothing is kept then.
+    """
+    try:
+        _heartbeat_believe(heartbeat)
+    except CopiesBeingForgotten:
+        membership.copies_forget(node_id=heartbeat.node_id)
+        _heartbeat_believe(heartbeat)
+    return cluster_map()
+
+
+@transaction.atomic
+def _heartbeat_believe(heartbeat: Heartbeat) -> None:
     now = timezone.now()
+    membership.check_heartbeat(heartbeat=heartbeat, now=now)
     said = {**heartbeat.to_json(), "last_heartbeat_at": now}
     node_id = said.pop("node_id")
+    del said["cluster_id"]
+    if not heartbeat.store_id:
+        del said["store_id"]
     if not Node.objects.members().filter(node_id=node_id).update(**said):
         node, _ = Node.objects.get_or_create(
             node_id=node_id, defaults={**said, "first_seen_at": now}
@@ -57,7 +77,6 @@ def heartbeat_record(*, heartbeat: Heartbeat) -> ClusterMap:
                 f"Node {node_id} was removed from this cluster: start it under another id, or let "
                 f"it in again with `manage.py activate {node_id}`."
             )
-    return cluster_map()
 
 
 def cluster_map() -> ClusterMap:
@@ -74,7 +93,12 @@ def cluster_map() -> ClusterMap:
         )
         for node_id, url, last_heartbeat_at, capacity_bytes, writable, mode in _NODES.rows()
     )
-    return ClusterMap(settings.ENV.replication_factor, settings.ENV.write_quorum, entries)
+    return ClusterMap(
+        settings.ENV.replication_factor,
+        settings.ENV.write_quorum,
+        entries,
+        membership.cluster_id(),
+    )
 
 
 @transaction.atomic
@@ -112,14 +136,19 @@ class RegistrationResult:
 
 
 @transaction.atomic
-def registrations_apply(*, registrations: Sequence[Registration]) -> list[RegistrationResult]:
+def registrations_apply(
+    *, registrations: Sequence[Registration], sender: Sender | None = None
+) -> list[RegistrationResult]:
     """Record what nodes have stored and verified, all in one transaction; idempotent.
+
+    NodeRefused for a sender that is not let in; nodes of earlier versions do not say who they are.
 
     A blob whose SHA-256 differs from the one on record is two contents under one MD5: its
     registration is refused and changes nothing. One that was deleted for good, and may just be
     being removed, has to be stored again, and registered again after that.
     """
     now = timezone.now()
+    nodes = _nodes_named(registrations, sender)
     lifted = tombstones_lift(contents={entry.hash: entry.sha256 for entry in registrations})
     blobs = _blobs_for([entry for entry in registrations if entry.hash not in lifted], now)
     accepted = [
@@ -131,7 +160,7 @@ def registrations_apply(*, registrations: Sequence[Registration]) -> list[Regist
         (key, entry.name, entry.content_type, datetime.fromtimestamp(entry.uploaded_at, UTC))
         for entry, key in accepted
     )
-    _replicas_add(accepted, now)
+    _replicas_add(accepted, nodes, now)
     unreferenced = {key for entry, key in accepted if blobs[entry.hash].is_unreferenced}
     if unreferenced:
         blobs_are_named_again(keys=unreferenced)
@@ -172,10 +201,23 @@ def _blobs_for(registrations: Sequence[Registration], now: datetime) -> dict[str
     return blobs
 
 
-def _replicas_add(accepted: Sequence[tuple[Registration, int]], now: datetime) -> None:
+def _nodes_named(registrations: Sequence[Registration], sender: Sender | None) -> dict[str, int]:
+    """Return the keys of the nodes with replicas; NodeRefused if the sender is not let in."""
+    named = dict.fromkeys(node_id for entry in registrations for node_id in entry.replicas)
+    if sender is not None:
+        # Looked up along with them, because every upload waits for this.
+        named[sender.node_id] = None
+    nodes = {node_id: (key, store_id) for node_id, key, store_id in _NODE_KEYS.rows_in(named)}
+    if sender is not None:
+        _, store_id = nodes.get(sender.node_id, (None, None))
+        membership.check_sender(sender=sender, store_id=store_id)
+    return {node_id: key for node_id, (key, _) in nodes.items()}
+
+
+def _replicas_add(
+    accepted: Sequence[tuple[Registration, int]], nodes: Mapping[str, int], now: datetime
+) -> None:
     """Record who has copies, and whose blobs have too few because nodes were away."""
-    named = dict.fromkeys(node_id for entry, _ in accepted for node_id in entry.replicas)
-    nodes: dict[str, int] = dict(_NODE_KEYS.rows_in(named))
     # A node is known from its first heartbeat on, and sends one before it takes blobs.
     holders = {key: [nodes[n] for n in entry.replicas if n in nodes] for entry, key in accepted}
     _ADD_REPLICAS.run((key, node, now) for key, held in holders.items() for node in held)

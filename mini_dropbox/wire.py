@@ -2,6 +2,7 @@
 
 import enum
 import re
+import secrets
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +13,8 @@ RECORD_HASH_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # A blob's address. Nothing that does not match this ever reaches a file system.
 BLOB_HASH_PATTERN: Final = re.compile(r"[0-9a-f]{32}")
 SHA256_PATTERN: Final = re.compile(r"[0-9a-f]{64}")
+# What names a cluster, or a node's data folder; made at random.
+IDENTITY_PATTERN: Final = re.compile(r"[0-9a-f]{32}")
 
 MAX_NAME_CHARACTERS: Final = 255
 _SLASH: Final = re.compile(r"[/\\]")
@@ -32,10 +35,17 @@ INVENTORY_PATH: Final = "/internal/inventory"
 INVENTORY_NAMES_PATH: Final = "/internal/inventory/names"
 # So many blobs may be asked for at once.
 MAX_INVENTORY_PAGE: Final = 1000
+# The code of the refusal of a node whose data folder belongs to another cluster.
+FOREIGN_CLUSTER: Final = "foreign_cluster"
 
 
 class WireError(ValueError):
     """A message does not have the form that this module describes."""
+
+
+def new_identity() -> str:
+    """Return a name for a cluster or a data folder that no other one has."""
+    return secrets.token_hex(16)
 
 
 def is_blob_hash(value: str) -> bool:
@@ -92,6 +102,8 @@ class ClusterMap:
     replication_factor: int
     write_quorum: int
     nodes: tuple[NodeEntry, ...]
+    # Empty in the map of a master or a node of an earlier version.
+    cluster_id: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -110,7 +122,12 @@ class ClusterMap:
                 )
                 for node in data["nodes"]
             )
-            return cls(int(data["replication_factor"]), int(data["write_quorum"]), nodes)
+            return cls(
+                replication_factor=int(data["replication_factor"]),
+                write_quorum=int(data["write_quorum"]),
+                nodes=nodes,
+                cluster_id=str(data.get("cluster_id", "")),
+            )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise WireError(f"This is not a cluster map: {error}") from error
 
@@ -125,6 +142,7 @@ class Heartbeat:
 
     `capacity_bytes` is None where the back end has no size (an object store). `used_bytes` are
     the blobs' contents, `stored_bytes` what they take as they are kept, compressed or not.
+    `cluster_id` is whose the node's folder is, empty for a new one, `store_id` names the folder.
     """
 
     node_id: str
@@ -138,9 +156,19 @@ class Heartbeat:
     stored_bytes: int | None = None
     # How many registrations the master has still to be told.
     outbox_count: int | None = None
+    cluster_id: str = ""
+    store_id: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Which node, with which data folder, tells the master of uploads."""
+
+    node_id: str
+    store_id: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -220,6 +220,19 @@ class BelowQuorum(NodeError):
     code = "below_write_quorum"
 
 
+class NodeRefused(NodeError):
+    """The master does not let this node in; it keeps what it has, and takes nothing more."""
+
+    status = 503
+    code = "node_refused"
+
+
+class ForeignCluster(NodeRefused):
+    """The data folder belongs to another cluster, and nothing of it is served in this one."""
+
+    code = "foreign_cluster"
+
+
 class Unavailable(NodeError):
     """The answer is not known now; it may be in a moment."""
 
@@ -251,9 +264,13 @@ class MasterError(Exception):
 
 
 class MasterRefused(MasterError):
-    """The master answered, and said no; `code` is its own, empty where the answer has none."""
+    """The master answered, and said no.
 
-    def __init__(self, text: str, *, status: int, code: str) -> None:
+    `code` and `detail`, a sentence, are its own; empty where the answer has none.
+    """
+
+    def __init__(self, text: str, *, status: int, code: str, detail: str = "") -> None:
         super().__init__(text)
         self.status = status
         self.code = code
+        self.detail = detail

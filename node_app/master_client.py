@@ -14,6 +14,7 @@ from mini_dropbox.wire import (
     ClusterMap,
     Heartbeat,
     Registration,
+    Sender,
     WireError,
 )
 from node_app import http_client
@@ -29,9 +30,16 @@ STORE_AGAIN: Final = "store_again"
 class MasterClient:
     """Speaks to the first of several masters that answers. MasterError when none does."""
 
-    def __init__(self, session: aiohttp.ClientSession, signer: Signer, urls: Sequence[str]) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        signer: Signer,
+        urls: Sequence[str],
+        sender: Sender,
+    ) -> None:
         self._session = session
         self._signer = signer
+        self._sender = vars(sender)
         self._urls = list(urls)
 
     async def heartbeat(self, heartbeat: Heartbeat) -> ClusterMap:
@@ -44,7 +52,8 @@ class MasterClient:
 
     async def register(self, registrations: Sequence[Registration]) -> list[str]:
         """Record uploads in one go; return for each a word of those above."""
-        message = {"registrations": [entry.to_json() for entry in registrations]}
+        entries = [entry.to_json() for entry in registrations]
+        message = {"sender": self._sender, "registrations": entries}
         body = await self._post(REGISTRATIONS_PATH, message)
         results = [str(result.get("status")) for result in body.get("results", [])]
         if len(results) != len(registrations):
@@ -91,5 +100,5 @@ class MasterClient:
 
 
 def _refused(request: str, status: int, body: Mapping[str, Any]) -> MasterRefused:
-    text = f"{request}: {status} {body.get('detail', '')}"
-    return MasterRefused(text, status=status, code=str(body.get("code", "")))
+    detail, code = str(body.get("detail", "")), str(body.get("code", ""))
+    return MasterRefused(f"{request}: {status} {detail}", status=status, code=code, detail=detail)

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from mini_dropbox import __version__, env, secret_files
 from mini_dropbox.folder_lock import lock_folder
 from mini_dropbox.signing import Signer
-from mini_dropbox.wire import Heartbeat, NodeEntry, Registration
-from node_app import http_client
+from mini_dropbox.wire import FOREIGN_CLUSTER, Heartbeat, NodeEntry, Registration, Sender
+from node_app import http_client, identity
 from node_app.blobindex import BlobIndex
 from node_app.blobstore import BlobStore, Space
 from node_app.blobwriter import BlobWriter
@@ -24,10 +25,12 @@ from node_app.compressor import Compressor
 from node_app.database import NodeDatabase
 from node_app.early_copies import EarlyCopies
 from node_app.errors import (
+    ForeignCluster,
     HashCollision,
     MasterError,
     MasterRefused,
     NodeError,
+    NodeRefused,
     PeerError,
     ShuttingDown,
     StoreAgain,
@@ -88,6 +91,8 @@ class Node:
         self.started_at = time.time()
         self.last_heartbeat_at: float | None = None
         self._complaint = ""
+        # Told of what keeps the master from letting this node in, and when nothing does any more.
+        self.on_refusal: Callable[[NodeRefused | None], None] = lambda _: None
         self.allowed_origins = _origins(settings.master_urls)
         self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,6 +102,7 @@ class Node:
         """Open the store and join the cluster; ready for uploads when it returns."""
         # There is nothing that the event loop could do before.
         self._lock = lock_folder(self.folder, "node", patience=REPLACEMENT_SECONDS)
+        self.identity = identity.of_folder(self.folder, self.settings.node_id)
         self._database = NodeDatabase(self.folder / "node.sqlite3")
         self._journal = Journal(self._database, self.folder)
         self.store = open_store(
@@ -110,7 +116,8 @@ class Node:
         self._session = http_client.new_session()
         self.peers = PeerClient(self._session, self.signer)
         self.receipts = Receipts()
-        self.master = MasterClient(self._session, self.signer, self.settings.master_urls)
+        sender = Sender(self.identity.node_id, self.identity.store_id)
+        self.master = MasterClient(self._session, self.signer, self.settings.master_urls, sender)
         self._registrar = Registrar(self.master, self.outbox, self.run, self._renew)
         self.replicator = Replicator(self.store, self.peers, self.cluster, self.run)
         self._compressor = self._start_compressor()
@@ -232,8 +239,9 @@ class Node:
     def health(self) -> dict[str, Any]:
         """Return this node's state after storing a probe; StoreFull or StoreFailed if it cannot.
 
-        Blocks on the disk.
+        NodeRefused while the master does not let it in. Blocks on the disk.
         """
+        self.replicator.check_refusal()
         self.store.probe()
         space, totals = self.store.space(), self.store.totals()
         return {
@@ -261,7 +269,9 @@ class Node:
         while True:
             try:
                 heartbeat = await self.run(self._heartbeat)
-                self.cluster.update(await self.master.heartbeat(heartbeat))
+                cluster_map = await self.master.heartbeat(heartbeat)
+                await self._join(cluster_map.cluster_id)
+                self.cluster.update(cluster_map)
             except MasterError as error:
                 self._complain(error)
                 self._registrar.master_failed()
@@ -270,10 +280,23 @@ class Node:
             else:
                 self.last_heartbeat_at = time.time()
                 self._complaint = ""
+                self._note_refusal(None)
                 self._registrar.master_answered()
             regular = self.settings.heartbeat_seconds
             joining = min(JOINING_BEAT_SECONDS, regular)
             await asyncio.sleep(joining if self._is_joining() else regular)
+
+    async def _join(self, cluster_id: str) -> None:
+        """Belong to the cluster whose master has let this node in, for good."""
+        if cluster_id and not self.identity.cluster_id:
+            self.identity = await self.run(identity.join, self.folder, self.identity, cluster_id)
+
+    def _note_refusal(self, refusal: NodeRefused | None) -> None:
+        """Take uploads, and answer from another cluster's folder, only while nobody objects."""
+        if refusal is None and self.replicator.refusal is not None:
+            logger.info("The master lets this node in again")
+        self.replicator.refusal = refusal
+        self.on_refusal(refusal)
 
     def _is_joining(self) -> bool:
         return time.time() - self.started_at < JOINING_SECONDS
@@ -283,9 +306,15 @@ class Node:
         awaited = self.last_heartbeat_at is None and self._is_joining()
         if awaited and not isinstance(error, MasterRefused):
             return
+        refusal = _as_refusal(error)
         if str(error) != self._complaint:
-            logger.warning("The master does not know how this node is: %s", error)
+            if refusal is not None:
+                logger.error("The master does not let this node in: %s", refusal)
+            else:
+                logger.warning("The master does not know how this node is: %s", error)
         self._complaint = str(error)
+        if refusal is not None:
+            self._note_refusal(refusal)
 
     def _heartbeat(self) -> Heartbeat:
         self.replicator.own_failure = self._probe()
@@ -301,6 +330,8 @@ class Node:
             blob_count=totals.count,
             writable=self.replicator.own_failure is None,
             outbox_count=len(self.outbox),
+            cluster_id=self.identity.cluster_id,
+            store_id=self.identity.store_id,
         )
 
     def _space(self) -> Space:
@@ -353,6 +384,14 @@ def open_store(
     from node_app.django_blobstore import DjangoBlobStore  # noqa: PLC0415  needs its packages
 
     return DjangoBlobStore.from_settings(settings, folder, index)
+
+
+def _as_refusal(error: MasterError) -> NodeRefused | None:
+    """Return what a client is told of a master that does not let the node in."""
+    if not isinstance(error, MasterRefused) or error.status != HTTPStatus.CONFLICT:
+        return None
+    kind = ForeignCluster if error.code == FOREIGN_CLUSTER else NodeRefused
+    return kind(error.detail)
 
 
 def _origins(master_urls: tuple[str, ...]) -> frozenset[str]:

@@ -159,6 +159,8 @@ class Registrar:
         reason = "The master is away"
         if isinstance(error, MasterRefused) and error.status == HTTPStatus.UNAUTHORIZED:
             reason = "The master does not accept this node's signature"
+        elif isinstance(error, MasterRefused) and error.status == HTTPStatus.CONFLICT:
+            reason = "The master does not let this node in"
         complaint = f"{reason}, registrations wait: {error}"
         if complaint != self._complaint:
             logger.warning("%s", complaint)

@@ -21,6 +21,7 @@ from node_app.errors import (
     BelowQuorum,
     HashCollision,
     NodeError,
+    NodeRefused,
     PeerError,
     PeerSilent,
     StoreFailed,
@@ -64,9 +65,18 @@ class Replicator:
         self._peer_lanes: dict[tuple[str, str], Batcher[Incoming, bool]] = {}
         # What keeps this node from storing, if anything does; every heartbeat finds out.
         self.own_failure: NodeError | None = None
+        # Why the master does not let this node in, if so; it stores nothing then.
+        self.refusal: NodeRefused | None = None
+
+    def check_refusal(self) -> None:
+        """NodeRefused while the master does not let this node in."""
+        if self.refusal is not None:
+            # A new one each time: an error that is raised keeps what it went through.
+            raise type(self.refusal)(str(self.refusal))
 
     def check_quorum(self) -> None:
         """Refuse, as `replicate` would, when too few nodes are there for the write quorum."""
+        self.check_refusal()
         there = self._cluster.home_count(own_is_writable=self.own_failure is None)
         if there < self._cluster.write_quorum:
             raise self._too_few(there, [])
@@ -111,6 +121,7 @@ class Replicator:
         that are too few (BelowQuorum, Unavailable, StoreFull, StoreFailed) stay without a row:
         another upload of the same content may just have counted on them.
         """
+        self.check_refusal()
         digests, incoming = writer.digests(), Incoming(writer, name, content_type)
         homes = self._cluster.homes(digests.md5, own_is_writable=self.own_failure is None)
         stored: dict[NodeEntry, bool] = {}

@@ -9,7 +9,7 @@ from rest_framework.views import APIView
 
 from master_app import services
 from master_app.api.authentication import SignedByCluster
-from master_app.api.registrations import parse_registrations
+from master_app.api.registrations import parse_registrations, parse_sender
 from master_app.api.serializers import HeartbeatSerializer
 
 
@@ -37,5 +37,7 @@ class RegistrationsView(APIView):
 
 def apply_registrations(message: Any) -> dict[str, Any]:
     """Record what a message's registrations say, and return what became of each."""
-    results = services.registrations_apply(registrations=parse_registrations(message))
+    results = services.registrations_apply(
+        registrations=parse_registrations(message), sender=parse_sender(message)
+    )
     return {"results": [vars(result) for result in results]}

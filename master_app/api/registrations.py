@@ -13,10 +13,12 @@ from rest_framework.exceptions import ValidationError
 from mini_dropbox import env
 from mini_dropbox.wire import (
     BLOB_HASH_PATTERN,
+    IDENTITY_PATTERN,
     MAX_MOMENT,
     MAX_SIZE,
     SHA256_PATTERN,
     Registration,
+    Sender,
     WireError,
     clean_file_name,
 )
@@ -42,6 +44,17 @@ def parse_registrations(message: Any) -> list[Registration]:
     if any(errors for _, errors in parsed):
         raise ValidationError({"registrations": [errors for _, errors in parsed]})
     return [Registration(**fields) for fields, _ in parsed]
+
+
+def parse_sender(message: Mapping[str, Any]) -> Sender | None:
+    """Return who sends a group of registrations; None where a node of an earlier version does."""
+    said = message.get("sender")
+    if said is None:
+        return None
+    try:
+        return Sender(node_id=_node_id(said["node_id"]), store_id=_identity(said["store_id"]))
+    except (KeyError, TypeError, _FieldError) as error:
+        raise ValidationError({"sender": ["Send node_id and store_id."]}) from error
 
 
 def _parse(entry: Any) -> tuple[dict[str, Any], dict[str, list[str]]]:
@@ -106,6 +119,7 @@ def _uploaded_at(value: Any) -> float:
 
 
 _node_id = _token(env.NODE_ID_PATTERN)
+_identity = _token(IDENTITY_PATTERN)
 _FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "hash": _token(BLOB_HASH_PATTERN),
     "sha256": _token(SHA256_PATTERN),

@@ -9,6 +9,7 @@ from master_app.api.registrations import MAX_REPLICAS
 from master_app.models import Blob, File, Node, Replica
 from mini_dropbox import env
 from mini_dropbox.wire import (
+    IDENTITY_PATTERN,
     MAX_SIZE,
     RECORD_HASH_PATTERN,
     Heartbeat,
@@ -125,6 +126,9 @@ class HeartbeatSerializer(serializers.Serializer[Any]):
     blob_count = SizeField()
     outbox_count = SizeField(required=False, allow_null=True, default=None)
     writable = serializers.BooleanField()
+    # The same; and a node's first heartbeat knows no cluster yet.
+    cluster_id = TokenField(IDENTITY_PATTERN, required=False, allow_blank=True, default="")
+    store_id = TokenField(IDENTITY_PATTERN, required=False, allow_blank=True, default="")
 
     def validate_url(self, value: str) -> str:
         try:

@@ -28,7 +28,15 @@ from node_app.dataplane.quick_reads import QuickReads
 from node_app.dataplane.retrieve import retrieve
 from node_app.dataplane.tus import serve as tus
 from node_app.dataplane.upload import upload
-from node_app.errors import BadHash, MethodNotAllowed, NodeError, ShuttingDown, StoreFailed
+from node_app.errors import (
+    BadHash,
+    ForeignCluster,
+    MethodNotAllowed,
+    NodeError,
+    NodeRefused,
+    ShuttingDown,
+    StoreFailed,
+)
 from node_app.node import Node
 
 logger = logging.getLogger(__name__)
@@ -65,6 +73,8 @@ class DataPlane:
         self._hosts = Hosts(node.settings.node_url, node.settings.allowed_hosts)
         # The server asks it before it calls us.
         self.quick_answers = QuickReads(node, self._hosts)
+        # Why nothing is served, if so.
+        self._closed: ForeignCluster | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -83,6 +93,7 @@ class DataPlane:
     async def _routed(self, request: Request) -> None:
         self._hosts.check(request)
         cors.check(request, self._node)
+        self._check_open()
         if request.path.startswith(tus.PATH):
             await tus.serve(request, self._node)
             return
@@ -96,6 +107,7 @@ class DataPlane:
         await handler(request, self._node)
 
     async def _peer(self, request: Request) -> None:
+        self._check_open()
         blob_hash = request.path.removeprefix(PEER_BLOBS_PATH)
         if not blob_hash and request.method == "POST":
             await peers.put_replicas(request, self._node)
@@ -109,11 +121,25 @@ class DataPlane:
         await handler(request, self._node, blob_hash)
 
     async def _internal(self, request: Request) -> None:
+        self._check_open()
         methods = INTERNAL[request.path]
         handler = methods.get(request.method)
         if handler is None:
             raise MethodNotAllowed(methods)
         await handler(request, self._node)
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise ForeignCluster(str(self._closed))
+
+    def _take_refusal(self, refusal: NodeRefused | None) -> None:
+        """Close while this node's blobs are those of another cluster, and open again."""
+        was_closed = self._closed is not None
+        self._closed = refusal if isinstance(refusal, ForeignCluster) else None
+        if self._closed is not None:
+            self.quick_answers.stop()
+        elif was_closed:
+            self.quick_answers.start()
 
     async def _answer(self, request: Request, handle: Callable[[Request], Awaitable[None]]) -> None:
         """Carry out a request; the one place where errors become statuses."""
@@ -140,6 +166,7 @@ class DataPlane:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         self.quick_answers.start()
+        self._node.on_refusal = self._take_refusal
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._node.stop()

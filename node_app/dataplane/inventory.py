@@ -6,6 +6,7 @@ A blob is told of while its record is there and its bytes seem to be; nothing is
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from mini_dropbox.wire import MAX_INVENTORY_PAGE, Holding, WireError, clean_file_name, is_blob_hash
@@ -28,7 +29,7 @@ async def list_blobs(request: Request, node: Node) -> None:
     def page() -> dict[str, Any]:
         records = node.store.page(after, limit)
         return {
-            "node_id": node.settings.node_id,
+            **asdict(node.identity),
             "total": node.store.totals().count,
             "blobs": _holdings(node, records),
             "next": records[-1].hash if len(records) == limit else None,

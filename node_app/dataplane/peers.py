@@ -35,6 +35,7 @@ async def put_replica(request: Request, node: Node, blob_hash: str) -> None:
     if announced is None:
         raise LengthRequired("Say how long the replica is: send Content-Length.")
     signed, query = signed_body(request, node), request.query()
+    node.replicator.check_refusal()
     name = _file_name(query.get("name", "unnamed"))
     content_type = media_type(name, query.get("content_type"))
     with node.upload_in_flight(), _writer(node, blob_hash, query.get("receipt")) as writer:
@@ -74,6 +75,7 @@ async def take_ahead(request: Request, node: Node) -> None:
     enough to know it by then: an MD5 takes twice as long, and the peer has computed it.
     """
     check_signature(request, node)
+    node.replicator.check_refusal()
     with node.upload_in_flight(), ExitStack() as stack:
         writer = stack.enter_context(node.store.writer(computes_md5=False))
         await read_body(request, PipedWriter(writer, node.run, node.settings.max_file_bytes))
@@ -88,6 +90,7 @@ async def take_ahead(request: Request, node: Node) -> None:
 async def put_replicas(request: Request, node: Node) -> None:
     """Store many small replicas of a peer; each has its own outcome."""
     sha256 = signed_body(request, node)
+    node.replicator.check_refusal()
     message = await read_into_memory(request, MAX_MESSAGE_BYTES)
     outcomes = await node.run(_store, node, message, sha256)
     await request.respond_json(200, {"success": True, "results": [_result(o) for o in outcomes]})

@@ -68,9 +68,15 @@ class QuickReads:
     def start(self) -> None:
         """Begin to answer, once the node has its store; of an object store only `retrieve` does."""
         store = self._node.store
+        self._texts = SmallBlobs(MEMORY_BYTES)
         if isinstance(store, LocalBlobStore):
             store.on_removal = lambda blob_hash: self._texts.forget(blob_hash.encode())
             self._store = store
+
+    def stop(self) -> None:
+        """Answer nothing until the next start."""
+        self._store = None
+        self._texts = SmallBlobs(0)
 
     def takes(self, scope: Scope) -> bool:
         names = [name for name, _ in scope["headers"]]

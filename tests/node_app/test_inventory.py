@@ -10,6 +10,7 @@ import pytest
 
 from mini_dropbox.signing import Signer
 from mini_dropbox.wire import INVENTORY_NAMES_PATH, INVENTORY_PATH, MAX_INVENTORY_PAGE, Holding
+from node_app.identity import Identity
 from tests.support.blob_backends import md5, sha256
 from tests.support.raw_http import Answer
 from tests.support.tus_node import TusNode
@@ -23,7 +24,7 @@ CONTENTS = [f"content {number}".encode() for number in range(5)]
 def node(tmp_path: Path) -> Iterator[TusNode]:
     opened = TusNode(tmp_path)
     opened.signer = Signer("the secret of the cluster", "8009")
-    opened.settings.node_id = "8009"
+    opened.identity = Identity("8009", "a" * 32, "b" * 32)
     yield opened
     opened.close()
 
@@ -66,6 +67,7 @@ async def test_pages_together_have_each_blob_once_in_the_order_of_their_hashes(
         body = await page(node, f"{INVENTORY_PATH}?after={after}&limit={limit}")
         assert len(body["blobs"]) <= limit
         assert (body["node_id"], body["total"]) == ("8009", len(CONTENTS))
+        assert (body["store_id"], body["cluster_id"]) == ("a" * 32, "b" * 32)
         found += body["blobs"]
         after = body["next"]
 
