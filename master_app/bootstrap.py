@@ -8,6 +8,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
 from mini_dropbox import secret_files
+from mini_dropbox.folder_lock import lock_folder
 
 ADMIN_NAME = "admin"
 PASSWORD_BYTES = 12
@@ -31,7 +32,8 @@ def make_secrets() -> None:
 def prepare() -> AdminAccount:
     """Bring the database up to date and make the first account; safe to call at every start."""
     make_secrets()
-    call_command("migrate", interactive=False, verbosity=0)
+    with lock_folder(settings.MASTER_DIR, "process, which restores a backup", shared=True):
+        call_command("migrate", interactive=False, verbosity=0)
     password_file = settings.MASTER_DIR / "admin_password"
     accounts = get_user_model()._default_manager
     if accounts.filter(is_superuser=True).exists():

@@ -1,4 +1,4 @@
-"""A data folder belongs to one process at a time."""
+"""A data folder belongs to one process at a time, or to several that agree to share it."""
 
 import contextlib
 import time
@@ -15,11 +15,13 @@ except ImportError:  # Windows has no flock; there, the listening port keeps a s
 POLL_SECONDS = 0.05
 
 
-def lock_folder(folder: Path, owner: str, *, patience: float = 0.0) -> IO[str]:
+def lock_folder(
+    folder: Path, owner: str, *, patience: float = 0.0, shared: bool = False
+) -> IO[str]:
     """Lock `folder` until the returned file is closed; ConfigurationError when it is taken.
 
     `owner` is what holds it then, for the message. Blocks for up to `patience` seconds, which a
-    process that is being replaced may need to end.
+    process that is being replaced may need to end. Any number may hold it that are `shared`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = (folder / "lock").open("w", encoding="ascii")
@@ -28,7 +30,7 @@ def lock_folder(folder: Path, owner: str, *, patience: float = 0.0) -> IO[str]:
     deadline = time.monotonic() + patience
     while True:
         with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             return lock
         if time.monotonic() >= deadline:
             break

@@ -21,7 +21,7 @@ def read_or_create(path: Path, *, create_bytes: int = 32) -> tuple[str, bool]:
                 return _read(path), False
             except FileNotFoundError:
                 value = secrets.token_urlsafe(create_bytes)
-                if _create(path, value):
+                if create(path, value):
                     return value, True
     except OSError as error:
         message = (
@@ -46,7 +46,8 @@ def _read(path: Path) -> str:
     return value
 
 
-def _create(path: Path, value: str) -> bool:
+def create(path: Path, value: str) -> bool:
+    """Keep a secret at `path`, durably; return False, and change nothing, when there is one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
