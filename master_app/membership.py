@@ -43,12 +43,18 @@ def cluster_id(*, of_first: str = "") -> str:
     """
     for (known,) in _CLUSTER_ID.rows():
         return str(known)
-    defaults = {"cluster_id": of_first or new_identity(), "created_at": timezone.now()}
+    now = timezone.now()
+    defaults = {"cluster_id": of_first or new_identity(), "created_at": now}
+    if of_first:
+        defaults["restored_at"] = now
     return Cluster.objects.get_or_create(pk=Cluster.ONE, defaults=defaults)[0].cluster_id
 
 
-def check_heartbeat(*, heartbeat: Heartbeat, now: datetime) -> None:
-    """NodeRefused unless the node belongs here; in the transaction that believes its heartbeat."""
+def check_heartbeat(*, heartbeat: Heartbeat, now: datetime) -> bool:
+    """Return whether the node's disk is one that this database has no record of.
+
+    NodeRefused unless the node belongs here. In the transaction that believes the heartbeat.
+    """
     ours = cluster_id(of_first=heartbeat.cluster_id)
     if heartbeat.cluster_id not in {"", ours}:
         message = (
@@ -59,7 +65,9 @@ def check_heartbeat(*, heartbeat: Heartbeat, now: datetime) -> None:
         raise NodeRefused(message, code=FOREIGN_CLUSTER)
     # Nodes of earlier versions do not name their folder.
     if not heartbeat.store_id:
-        return
+        return False
+    # A member of this cluster without a row: the books that had it are lost.
+    is_unread = bool(heartbeat.cluster_id)
     for pk, node_id, url, store_id, last_heartbeat_at in _CLAIMS.rows(
         heartbeat.node_id, heartbeat.store_id
     ):
@@ -71,6 +79,9 @@ def check_heartbeat(*, heartbeat: Heartbeat, now: datetime) -> None:
             raise _same_name(heartbeat, url)
         elif store_id and Replica.objects.filter(node=pk).exists():
             raise _copies_left(heartbeat)
+        if node_id == heartbeat.node_id:
+            is_unread = store_id not in {"", heartbeat.store_id}
+    return is_unread
 
 
 def copies_forget(*, node_id: str) -> None:

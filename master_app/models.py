@@ -27,7 +27,10 @@ class Cluster(models.Model):
     cluster_id = models.CharField(max_length=32)
     created_at = models.DateTimeField()
     restored_at = models.DateTimeField(
-        null=True, help_text="When a backup took the database's place; empty once it has caught up."
+        null=True, help_text="When this database took the place of one that was lost, if so."
+    )
+    known_until = models.DateTimeField(
+        null=True, help_text="What was uploaded between this and `restored_at` nodes alone know."
     )
 
     class Meta:
@@ -120,6 +123,9 @@ class Node(models.Model):
     )
     store_id = models.CharField(
         max_length=32, blank=True, default="", help_text="Names the node's data folder."
+    )
+    inventory_due = models.BooleanField(
+        default=False, help_text="Whether it may have what is not on record; it is asked then."
     )
     first_seen_at = models.DateTimeField()
     last_heartbeat_at = models.DateTimeField()

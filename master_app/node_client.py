@@ -190,10 +190,10 @@ def inventory(*, base_url: str, after: str = "", limit: int = MAX_INVENTORY_PAGE
         raise NodeRequestError(f"GET {url}: 200 without an inventory, {error}") from error
 
 
-def further_names(*, base_url: str, limit: int = MAX_INVENTORY_PAGE) -> Iterator[list[Holding]]:
-    """Yield pages of a node's blobs under the names that they came under later.
+def further_names(*, base_url: str, limit: int = MAX_INVENTORY_PAGE) -> Iterator[Holding]:
+    """Yield a node's blobs under the names that they came under later, by hash and name.
 
-    NodeRequestError as with `inventory`.
+    They come in pages of `limit`. NodeRequestError as with `inventory`.
     """
     following: Mapping[str, str] | None = {}
     while following is not None:
@@ -201,7 +201,7 @@ def further_names(*, base_url: str, limit: int = MAX_INVENTORY_PAGE) -> Iterator
         url = f"{base_url}{INVENTORY_NAMES_PATH}?{urlencode(query)}"
         body = _signed("GET", url)
         try:
-            yield [Holding.from_json(blob) for blob in body["blobs"]]
+            yield from [Holding.from_json(blob) for blob in body["blobs"]]
             following = body["next"] and {
                 name: str(body["next"][name]) for name in ("after", "after_name")
             }

@@ -91,13 +91,16 @@ class PreparedInsert:
         table = model._meta.db_table
         self._sql = f"INSERT INTO {table} ({columns}) VALUES ({places}) ON CONFLICT DO NOTHING"  # noqa: S608
 
-    def run(self, rows: Iterable[Row]) -> None:
+    def run(self, rows: Iterable[Row]) -> int:
+        """Insert; return how many were not there."""
         connection = connections[DEFAULT_DB_ALIAS]
         prepared = [field.get_db_prep_save for field in self._fields]  # type: ignore[union-attr]
         values = [
             [prepare(value, connection) for prepare, value in zip(prepared, row, strict=True)]
             for row in rows
         ]
-        if values:
-            with connection.cursor() as cursor:
-                cursor.executemany(self._sql, values)
+        if not values:
+            return 0
+        with connection.cursor() as cursor:
+            cursor.executemany(self._sql, values)
+            return int(cursor.rowcount)

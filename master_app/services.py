@@ -62,12 +62,14 @@ def heartbeat_record(*, heartbeat: Heartbeat) -> ClusterMap:
 @transaction.atomic
 def _heartbeat_believe(heartbeat: Heartbeat) -> None:
     now = timezone.now()
-    membership.check_heartbeat(heartbeat=heartbeat, now=now)
+    is_unread = membership.check_heartbeat(heartbeat=heartbeat, now=now)
     said = {**heartbeat.to_json(), "last_heartbeat_at": now}
     node_id = said.pop("node_id")
     del said["cluster_id"]
     if not heartbeat.store_id:
         del said["store_id"]
+    if is_unread:
+        said["inventory_due"] = True
     if not Node.objects.members().filter(node_id=node_id).update(**said):
         node, _ = Node.objects.get_or_create(
             node_id=node_id, defaults={**said, "first_seen_at": now}

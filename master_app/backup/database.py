@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -14,13 +14,15 @@ from django.db import connection
 from master_app import derived
 from master_app.backup.archive import private_file
 from master_app.backup.errors import BackupError
-from master_app.models import Blob, Cluster, File, Replica
+from master_app.models import Blob, Cluster, File, Node, Replica
 from mini_dropbox.durability import fsync_folder
 
 logger = logging.getLogger(__name__)
 
 # What SQLite keeps beside a database in WAL mode.
 COMPANIONS: Final = ("-wal", "-shm")
+# How Django keeps moments in SQLite.
+STAMP: Final = "%Y-%m-%d %H:%M:%S.%f"
 # The totals that triggers keep, and the tables that they are of.
 KEPT_TOTALS: Final = {"files": File, "blobs": Blob, "replicas": Replica}
 
@@ -55,12 +57,18 @@ def check(path: Path) -> dict[str, int]:
     return rows
 
 
-def mark_restored(path: Path, moment: datetime) -> None:
-    """Let the next start look for what nodes have and the database does not know."""
-    table = Cluster._meta.db_table
+def mark_restored(path: Path, *, known_until: datetime, moment: datetime) -> None:
+    """Let the next start ask all nodes for what the database, of `known_until`, does not know."""
+    cluster, node = Cluster._meta.db_table, Node._meta.db_table
     with closing(_connect(path)) as database, database:
-        stamp = moment.strftime("%Y-%m-%d %H:%M:%S.%f")
-        database.execute(f"UPDATE {table} SET restored_at = ?", (stamp,))  # noqa: S608
+        # One that had not caught up itself lacks more.
+        database.execute(
+            f"UPDATE {cluster} SET restored_at = ?2, known_until = CASE "  # noqa: S608
+            f"WHEN restored_at IS NOT NULL AND EXISTS (SELECT 1 FROM {node} WHERE inventory_due) "
+            "THEN known_until ELSE ?1 END",
+            [each.astimezone(UTC).strftime(STAMP) for each in (known_until, moment)],
+        )
+        database.execute(f"UPDATE {node} SET inventory_due = 1")  # noqa: S608
 
 
 def replace(path: Path, restored: Path, moment: datetime) -> Path | None:

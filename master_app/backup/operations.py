@@ -34,11 +34,13 @@ def backup(path: Path, *, force: bool = False, with_secrets: bool = False) -> Ma
         # A restored database must know whose it is.
         cluster = cluster_id()
         secrets = _secrets() if with_secrets else {}
+        # All that was acknowledged before this is in it.
+        moment = datetime.now(UTC)
         database.copy(source, copied)
         manifest = Manifest(
             version=__version__,
             cluster_id=cluster,
-            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            made_at=moment.isoformat(timespec="seconds"),
             rows=database.check(copied),
         )
         return archive.write(path, database=copied, secrets=secrets, manifest=manifest)
@@ -77,7 +79,8 @@ def restore(path: Path) -> Restored:
             archive.extract_database(path, restoring)
             if database.check(restoring) != manifest.rows:
                 raise BackupError(f"{path} has not the rows that its manifest counts.")
-            database.mark_restored(restoring, moment)
+            made_at = datetime.fromisoformat(manifest.made_at)
+            database.mark_restored(restoring, known_until=made_at, moment=moment)
             kept = database.replace(target, restoring, moment)
             secrets = _put_back(archive.read_secrets(path))
     except ConfigurationError as error:

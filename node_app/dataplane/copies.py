@@ -33,6 +33,7 @@ AT_ONCE: Final = 16
 async def make_copies(request: Request, node: Node) -> None:
     """Carry out orders; each has its own result."""
     signed = signed_body(request, node)
+    node.replicator.check_refusal()
     message = await read_into_memory(request, MAX_MESSAGE_BYTES)
     if hashlib.sha256(message).hexdigest() != signed:
         raise NotSigned("The body is not the one that was signed.")

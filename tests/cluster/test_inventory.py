@@ -34,7 +34,7 @@ def everything(node: Server) -> dict[str, Any]:
 
 def further_names(node: Server, blob_hash: str) -> list[str]:
     pages = node_client.further_names(base_url=node.url, limit=1)
-    return [holding.name for page in pages for holding in page if holding.hash == blob_hash]
+    return [holding.name for holding in pages if holding.hash == blob_hash]
 
 
 def test_every_node_says_what_it_has_and_under_which_names(cluster: Cluster) -> None:

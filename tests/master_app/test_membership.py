@@ -12,7 +12,7 @@ from django.utils import timezone
 from master_app import membership, services
 from master_app.errors import NodeRefused
 from master_app.membership import cluster_id
-from master_app.models import Blob, Cluster, File, Node, Replica
+from master_app.models import Blob, Cluster, File, Node, RepairTask, Replica
 from master_app.services import heartbeat_record
 from mini_dropbox.signing import Signer
 from mini_dropbox.wire import HEARTBEAT_PATH, REGISTRATIONS_PATH, ClusterMap, Heartbeat
@@ -121,6 +121,7 @@ def test_a_wiped_disk_is_welcome_and_its_copies_are_forgotten_and_nothing_else()
 
     assert Node.objects.get(node_id="8001").store_id == OTHER_STORE
     assert set(Replica.objects.values_list("node__node_id", flat=True)) == {"8002"}
+    assert RepairTask.objects.count() == 3
     assert (Blob.objects.count(), File.objects.count()) == (3, 3)
 
 

@@ -1,0 +1,1 @@
+"""What nodes hold and the books do not know, taken into the books from the nodes' inventories."""
