@@ -19,10 +19,11 @@ from node_app.database import NodeDatabase, Statement, wait_for
 logger = logging.getLogger(__name__)
 
 REMEMBERED_SIZES: Final = 16_384
+NOTED_SECONDS: Final = 60.0
 COLUMNS: Final = "hash, sha256, size, name, content_type, stored_at, encoding, stored_size"
 _row: Final = attrgetter(*COLUMNS.split(", "))
-_HAS_NAME: Final = "SELECT 1 FROM further_name WHERE hash = ? AND name = ?"
-_ADD_NAME: Final = "INSERT OR IGNORE INTO further_name VALUES (?, ?, ?, ?)"
+_NAME_NOTED_AT: Final = "SELECT stored_at FROM further_name WHERE hash = ? AND name = ?"
+_ADD_NAME: Final = "INSERT OR REPLACE INTO further_name VALUES (?, ?, ?, ?)"
 _FURTHER: Final = """
 SELECT hash, sha256, size, n.name, n.content_type, n.stored_at, encoding, stored_size
 FROM further_name AS n JOIN blob USING (hash)
@@ -104,20 +105,23 @@ class BlobIndex:
         return [BlobRecord(*row) for row in self._database.read(sql, (json.dumps(hashes),))]
 
     def add_name(self, record: BlobRecord, *, name: str, content_type: str) -> None:
-        """Note that a known blob has come under another name; nobody waits for the disk.
+        """Note when a known blob has come again, and under which name; nobody waits for the disk.
 
-        The name is committed along with what is written next, within moments. The uploads that
-        bring it wait for the master, which knows all names; this is for the day it is lost.
+        It is committed along with what is written next, within moments. The upload that brings it
+        waits for the master, which knows all names; this is for the day when that is lost. What
+        comes twice within NOTED_SECONDS is noted once.
         """
+        now = time.time()
+        noted = self._database.read(_NAME_NOTED_AT, (record.hash, name))
         if name == record.name:
+            noted.append((record.stored_at,))
+        if noted and now - max(moment for (moment,) in noted) < NOTED_SECONDS:
             return
-        if self._database.read(_HAS_NAME, (record.hash, name)):
-            return
-        row = (record.hash, name, content_type, time.time())
+        row = (record.hash, name, content_type, now)
         self._database.write(_ADD_NAME, row).add_done_callback(_log_failure)
 
     def further_names(self, after: tuple[str, str], limit: int) -> list[BlobRecord]:
-        """Return blobs under names other than their first, in the order of hash and name.
+        """Return blobs under the names that they came under later, in the order of hash and name.
 
         The page begins behind the hash and name that `after` is.
         """

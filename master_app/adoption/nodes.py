@@ -39,7 +39,11 @@ def node_adopt(
         # Both come in the order of the hashes, so that these are of blobs on record by now.
         of_page = names.until(page.following)
         while named := list(islice(of_page, NAMES_AT_ONCE)):
-            adopted += services.names_adopt(holdings=named, fresh=fresh, gap=gap)
+            some, more = services.holdings_adopt(
+                node=node.pk, holdings=named, adopts_blobs=adopts_blobs, gap=gap, fresh=fresh
+            )
+            adopted += some
+            fresh |= more
         read += len(page.holdings)
         on_progress(node.node_id, read, page.total)
         if page.following is None:

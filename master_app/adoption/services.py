@@ -9,7 +9,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from master_app import derived
-from master_app.models import Blob, Cluster, File, Node, Replica
+from master_app.collection.services import blobs_are_named_again, tombstones_lift
+from master_app.models import Blob, Cluster, File, Node, Replica, Tombstone
 from master_app.prepared import PreparedInsert, PreparedQuery
 from mini_dropbox.signing import MAX_CLOCK_SKEW_SECONDS
 from mini_dropbox.wire import Holding
@@ -18,7 +19,14 @@ _BLOBS = PreparedQuery(
     lambda hashes: (
         Blob.objects.filter(hash__in=hashes)
         .order_by()
-        .values_list("hash", "pk", "sha256", "verified")
+        .values_list("hash", "pk", "sha256", "verified", "unreferenced_at")
+    )
+)
+_TOMBSTONES = PreparedQuery(
+    lambda hashes: (
+        Tombstone.objects.filter(hash__in=hashes)
+        .order_by()
+        .values_list("hash", "sha256", "created_at")
     )
 )
 _ADD_BLOBS = PreparedInsert(
@@ -72,41 +80,38 @@ def gap() -> Gap | None:
 
 @transaction.atomic
 def holdings_adopt(
-    *, node: int, holdings: Sequence[Holding], adopts_blobs: bool, gap: Gap | None
+    *,
+    node: int,
+    holdings: Sequence[Holding],
+    adopts_blobs: bool,
+    gap: Gap | None,
+    fresh: Collection[str] = (),
 ) -> tuple[Adopted, frozenset[str]]:
-    """Record that a node, by its key, has these blobs; idempotent. Return the new ones' hashes.
+    """Record that a node, by its key, has these blobs, under these names; idempotent.
 
-    Unknown blobs are adopted if that is wanted. Known ones get a name only of a time of which the
-    books lack uploads: of any other, a name that is not there was deleted.
+    Unknown blobs are adopted if that is wanted, unless they were deleted for good since they were
+    stored; their hashes are returned, to be `fresh` when more of their names follow. Blobs that
+    are known get a name only of a time of which the books lack uploads: of any other, a name that
+    is not there was deleted.
     """
     known = _blobs(holdings)
     confirmed = {name: blob for name, blob in known.items() if blob.verified}
-    fresh = [each for each in holdings if adopts_blobs and each.hash not in confirmed]
-    _blobs_adopt(fresh, known)
-    blobs = _blobs(holdings) if fresh else confirmed
-    ours = [(blobs[each.hash].pk, each) for each in holdings if _is_same(blobs, each)]
-    fresh_hashes = frozenset(each.hash for each in fresh)
-    files = _files_add(ours, fresh_hashes, gap)
+    unknown = {each.hash: each for each in reversed(holdings) if each.hash not in confirmed}
+    adopted = _blobs_adopt(_not_deleted(holdings, unknown), known) if adopts_blobs else []
+    fresh_now = frozenset(each.hash for each in adopted)
+    blobs = _blobs(holdings) if adopted else confirmed
+    ours = [each for each in holdings if _is_same(blobs, each)]
+    named = [each for each in ours if _gets_name(each, {*fresh, *fresh_now}, gap)]
+    files = _files_add(named, blobs)
     now = timezone.now()
-    copies = _ADD_REPLICAS.run((key, node, now) for key, _ in ours)
-    adopted = Adopted(
-        blobs=len(fresh),
-        bytes=sum(each.size for each in fresh),
+    copies = _ADD_REPLICAS.run((blobs[each.hash].pk, node, now) for each in ours)
+    return Adopted(
+        blobs=len(adopted),
+        bytes=sum(each.size for each in adopted),
         files=files,
         copies=copies,
-        conflicts=sum(
-            each.hash in confirmed and not _is_same(confirmed, each) for each in holdings
-        ),
-    )
-    return adopted, fresh_hashes
-
-
-@transaction.atomic
-def names_adopt(*, holdings: Sequence[Holding], fresh: Collection[str], gap: Gap | None) -> Adopted:
-    """Record blobs' further names: those of fresh blobs, and those of the gap; idempotent."""
-    blobs = {name: blob for name, blob in _blobs(holdings).items() if blob.verified}
-    ours = [(blobs[each.hash].pk, each) for each in holdings if _is_same(blobs, each)]
-    return Adopted(files=_files_add(ours, fresh, gap))
+        conflicts=len(confirmed) - len({each.hash for each in ours} & confirmed.keys()),
+    ), fresh_now
 
 
 def inventory_taken(*, node: int, store_id: str) -> None:
@@ -118,6 +123,7 @@ class _Blob(NamedTuple):
     pk: int
     sha256: str
     verified: bool
+    unreferenced_at: float | None
 
 
 def _blobs(holdings: Sequence[Holding]) -> dict[str, _Blob]:
@@ -130,24 +136,51 @@ def _is_same(blobs: Mapping[str, _Blob], holding: Holding) -> bool:
     return holding.hash in blobs and blobs[holding.hash].sha256 == holding.sha256
 
 
-def _blobs_adopt(fresh: Sequence[Holding], known: Mapping[str, _Blob]) -> None:
-    """Make the blobs, or confirm those that only a client had announced."""
-    for each in fresh:
+def _gets_name(holding: Holding, fresh: Collection[str], gap: Gap | None) -> bool:
+    return holding.hash in fresh or (gap is not None and gap.has(holding.stored_at))
+
+
+def _not_deleted(holdings: Sequence[Holding], unknown: Mapping[str, Holding]) -> Sequence[Holding]:
+    """Return those that were not deleted for good, or were uploaded again after that."""
+    tombs = {name: (sha256, at) for name, sha256, at in _TOMBSTONES.rows_in(unknown)}
+    if not tombs:
+        return list(unknown.values())
+    since = {
+        each.hash: each.sha256
+        for each in holdings
+        if each.hash in tombs and _moment(each) > tombs[each.hash][1]
+    }
+    tombstones_lift(contents=since)
+    return [
+        each
+        for name, each in unknown.items()
+        if name in since or name not in tombs or tombs[name][0] != each.sha256
+    ]
+
+
+def _blobs_adopt(holdings: Sequence[Holding], known: Mapping[str, _Blob]) -> Sequence[Holding]:
+    """Make the blobs, or confirm those that only a client had announced; return them."""
+    for each in holdings:
         if each.hash in known:
             Blob.objects.filter(hash=each.hash).update(
                 sha256=each.sha256, size=each.size, verified=True, claimed_replicas=[]
             )
-    _ADD_BLOBS.run((each.hash, each.sha256, each.size, True, [], _moment(each)) for each in fresh)
-
-
-def _files_add(
-    entries: Sequence[tuple[int, Holding]], fresh: Collection[str], gap: Gap | None
-) -> int:
-    added = _ADD_FILES.run(
-        (key, each.name, each.content_type, _moment(each))
-        for key, each in entries
-        if each.hash in fresh or (gap is not None and gap.has(each.stored_at))
+    _ADD_BLOBS.run(
+        (each.hash, each.sha256, each.size, True, [], _moment(each)) for each in holdings
     )
+    return holdings
+
+
+def _files_add(named: Sequence[Holding], blobs: Mapping[str, _Blob]) -> int:
+    """Make the files, and keep the blobs that had none any more; return how many are new."""
+    added = _ADD_FILES.run(
+        (blobs[each.hash].pk, each.name, each.content_type, _moment(each)) for each in named
+    )
+    unreferenced = {
+        blobs[each.hash].pk for each in named if blobs[each.hash].unreferenced_at is not None
+    }
+    if unreferenced:
+        blobs_are_named_again(keys=unreferenced)
     derived.index_new_names()
     return added
 

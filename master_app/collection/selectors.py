@@ -20,14 +20,16 @@ def collectable(*, grace_seconds: float) -> QuerySet[Blob]:
 def obstacle() -> str:
     """Return why nothing may be removed now, or an empty text.
 
-    A node that is away, or has uploads that the master has not heard of, may have acknowledged an
-    upload that counts on copies elsewhere.
+    A node that is away, or has uploads that the master has not heard of, or that a restored backup
+    does not know, may have acknowledged an upload that counts on copies elsewhere.
     """
     for node in Node.objects.members():
         if node.state is not NodeState.HEALTHY:
             return f"node {node.node_id} is {node.state}: nobody knows what it has to register"
         if node.outbox_count is None:
             return f"node {node.node_id} does not say whether it has uploads to register"
+        if node.inventory_due:
+            return f"node {node.node_id} may have uploads that are not on record"
         if node.outbox_count:
             return f"node {node.node_id} has {node.outbox_count} uploads to register"
     return ""

@@ -17,9 +17,11 @@ from django.utils import timezone
 from master_app import derived, node_client
 from master_app.adoption import services
 from master_app.adoption.loop import adopt_due
-from master_app.adoption.services import ALL_TIME, Adopted, Gap, holdings_adopt, names_adopt
+from master_app.adoption.services import ALL_TIME, Adopted, Gap, holdings_adopt
+from master_app.collection.selectors import obstacle
+from master_app.collection.services import blobs_bury, files_delete
 from master_app.membership import cluster_id
-from master_app.models import Blob, Cluster, File, Node, RepairTask, Replica
+from master_app.models import Blob, Cluster, File, Node, RepairTask, Replica, Tombstone
 from master_app.services import file_register
 from mini_dropbox.wire import Holding
 from tests.support.inventory_server import InventoryServer, serve_inventory
@@ -75,7 +77,10 @@ def test_further_names_are_those_of_fresh_blobs_or_of_the_time_that_is_lacking()
     again = holding("again.txt", b"a.txt")
 
     def take(fresh: set[str], gap: Gap | None) -> int:
-        return names_adopt(holdings=[again], fresh=fresh, gap=gap).files
+        adopted, _ = holdings_adopt(
+            node=node.pk, holdings=[again], adopts_blobs=True, gap=gap, fresh=fresh
+        )
+        return adopted.files
 
     assert take(set(), None) == 0
     assert take(set(), Gap(0, STORED_AT - 3600)) == 0
@@ -122,8 +127,58 @@ def test_another_content_under_one_address_is_left_alone() -> None:
     other = holding("other.txt", b"a.txt", sha256="f" * 64)
 
     assert adopt(node, other, gap=ALL_TIME) == Adopted(conflicts=1)
-    assert names_adopt(holdings=[other], fresh=set(), gap=ALL_TIME).files == 0
     assert (names(), Replica.objects.count()) == ({"a.txt"}, 0)
+
+
+def delete(name: str) -> None:
+    files_delete(keys=File.objects.filter(name=name).values_list("pk", flat=True))
+
+
+def bury_all() -> None:
+    assert blobs_bury(keys=Blob.objects.values_list("pk", flat=True))
+
+
+def test_what_was_deleted_does_not_come_back_unless_it_was_uploaded_again() -> None:
+    node = add_node("8001")
+    later = timezone.now().timestamp() + 1000
+    for name in ("gone.txt", "new name.txt", "same name.txt"):
+        add_file(name, replicas=("8001",))
+        delete(name)
+    bury_all()
+
+    assert adopt(node, holding("gone.txt"), gap=ALL_TIME) == Adopted()
+    assert Tombstone.objects.count() == 3
+    old = holding("new name.txt")
+    again = holding("another.txt", b"new name.txt", stored_at=later)
+    assert adopt(node, old, gap=ALL_TIME) == Adopted()
+    assert adopt(node, again, gap=None) == Adopted(blobs=1, bytes=12, files=1, copies=1)
+    same = holding("same name.txt", stored_at=later)
+    assert adopt(node, same) == Adopted(blobs=1, bytes=13, files=1, copies=1)
+    assert names() == {"another.txt", "same name.txt"}
+    assert list(Tombstone.objects.values_list("hash", flat=True)) == [holding("gone.txt").hash]
+
+
+def test_a_deleted_file_that_came_again_in_the_gap_is_kept() -> None:
+    node = add_node("8001")
+    add_file("a.txt", replicas=("8001",))
+    delete("a.txt")
+    gap = Gap(STORED_AT + 1000, STORED_AT + 2000)
+
+    adopt(node, holding("a.txt"), gap=gap)
+    assert Blob.objects.get().unreferenced_at is not None
+    adopt(node, holding("a.txt", stored_at=STORED_AT + 1500), gap=gap)
+
+    assert Blob.objects.get().unreferenced_at is None
+    assert names() == {"a.txt"}
+
+
+def test_nothing_is_removed_while_a_node_may_have_what_is_not_on_record() -> None:
+    add_node("8001", outbox_count=0, inventory_due=True)
+
+    assert obstacle() == "node 8001 may have uploads that are not on record"
+
+    Node.objects.update(inventory_due=False)
+    assert obstacle() == ""
 
 
 def test_books_know_of_which_time_they_lack_uploads() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from mini_dropbox.signing import Signer
 from mini_dropbox.wire import INVENTORY_NAMES_PATH, INVENTORY_PATH, MAX_INVENTORY_PAGE, Holding
+from node_app import blobindex
 from node_app.identity import Identity
 from tests.support.blob_backends import md5, sha256
 from tests.support.raw_http import Answer
@@ -104,6 +106,21 @@ async def test_a_blob_keeps_every_name_that_it_came_under_also_through_a_restart
     assert {(blob["hash"], blob["size"], blob["sha256"]) for blob in found} == {
         (blob_hash, 11, sha256(b"one content"))
     }
+
+
+def test_a_content_that_comes_again_under_its_name_is_noted_with_the_new_time(
+    node: TusNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob_hash = keep(node, b"content", "a.txt")
+    keep(node, b"content", "a.txt")
+    assert names(node, blob_hash) == [], "within a minute it is not worth a row"
+    later = time.time() + 100
+    monkeypatch.setattr(blobindex.time, "time", lambda: later)
+
+    keep(node, b"content", "a.txt")
+
+    (noted,) = eventually(lambda: node.store.further_names(("", ""), 10))
+    assert (noted.name, noted.stored_at) == ("a.txt", later)
 
 
 def test_the_names_of_a_removed_blob_are_forgotten(node: TusNode) -> None:
