@@ -37,6 +37,8 @@ def adopt_loop(stopping: Event) -> None:
                     lease.release()
         except DatabaseError as error:
             logger.error("What nodes have cannot be adopted now: %s", error)  # noqa: TRY400  The next look may do.
+        except Exception:
+            logger.exception("What nodes have is not adopted")
         finally:
             # This thread is no request, at whose end Django would close it.
             connection.close()
@@ -74,7 +76,8 @@ def adopt_due(complaints: dict[str, str], stopping: Event) -> None:
             found.files,
             found.copies,
         )
-    if adopted and gap is not None and not _due().exists():
+    # While one is away nobody knows what it has; `rebuild_metadata` can be asked any time.
+    if adopted and gap is not None and not Node.objects.filter(inventory_due=True).exists():
         _say_what_is_missing()
 
 
