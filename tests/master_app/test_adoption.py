@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -252,6 +253,16 @@ def test_books_are_rebuilt_from_nodes_alone_with_all_names_and_again_changes_not
         again = rebuild(one.url)
         assert "Adopted from 2 nodes: 0 blobs (0 bytes), 0 files, 0 copies." in again
         assert "Known before: 7 blobs." in again
+
+
+def test_a_terminal_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with node_server(*(holding(f"{number}.txt") for number in range(3))) as server:
+        call_command("rebuild_metadata", node=[server.url], stdout=io.StringIO(), stderr=terminal)
+
+    assert terminal.getvalue().endswith(f"\rnode 8001 [{'#' * 30}] 3 of 3 blobs\n")
 
 
 def test_what_no_node_has_is_reported_and_kept(tmp_path: Path) -> None:

@@ -98,7 +98,8 @@ class _Bar:
         part = min(1.0, done / total) if total else 1.0
         bar = "#" * round(part * BAR_CHARACTERS)
         line = f"\rnode {node_id} [{bar:<{BAR_CHARACTERS}}] {done:,} of {total:,} blobs"
-        self._write(line, ending="\n" if is_done else "")
+        # It is no error, though it goes where errors go.
+        self._write(line, style_func=str, ending="\n" if is_done else "")
 
 
 def _nothing(*_: object) -> None:
