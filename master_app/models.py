@@ -117,6 +117,11 @@ class Node(models.Model):
     )
     blob_count = models.BigIntegerField(default=0)
     writable = models.BooleanField(default=True, help_text="Whether the node can take blobs.")
+    reconciled_at = models.FloatField(
+        default=0,
+        editable=False,
+        help_text="When its blobs were last compared with the books, by `ServiceClock`.",
+    )
     outbox_count = models.BigIntegerField(
         null=True,
         help_text="Uploads that the node has still to register; empty if it does not say.",
@@ -351,3 +356,19 @@ class Removal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tombstone} from {self.node}"
+
+
+class Orphan(models.Model):
+    """A content that a node has and the books do not know, as the last comparison found it."""
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="orphans", db_index=False)
+    hash = models.CharField(max_length=32)
+    sha256 = models.CharField(max_length=64)
+    size = models.BigIntegerField(help_text="Bytes.")
+    found_at = models.FloatField(help_text="When it was first found, by `ServiceClock`.")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("node", "hash"), name="one_orphan_a_node"),)
+
+    def __str__(self) -> str:
+        return f"{self.hash} on {self.node}"

@@ -85,6 +85,7 @@ if ENV.role is env.Role.MASTER:
         "seedream_app.resumption.watch_jobs",
         "master_app.repair.repairer.repair_loop",
         "master_app.collection.collector.collect_loop",
+        "master_app.adoption.reconciling.reconcile_loop",
         "master_app.adoption.loop.adopt_loop",
     ]
 else:

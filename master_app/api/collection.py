@@ -15,7 +15,8 @@ class CollectionSerializer(serializers.Serializer[Any]):
     """What is deleted and not yet removed; sizes in bytes, of each content once.
 
     `due` is the part of `unreferenced` whose grace period is over; `removing` is what nodes have
-    still to remove. An `obstacle` is why nothing is removed at the moment.
+    still to remove. An `obstacle` is why nothing is removed at the moment. `orphans` are copies
+    on nodes of what is not on record.
     """
 
     grace_seconds = serializers.FloatField()
@@ -25,6 +26,8 @@ class CollectionSerializer(serializers.Serializer[Any]):
     due_bytes = serializers.IntegerField()
     removing_blobs = serializers.IntegerField()
     removing_bytes = serializers.IntegerField()
+    orphans = serializers.IntegerField()
+    orphan_bytes = serializers.IntegerField()
     obstacle = serializers.CharField(allow_blank=True)
 
 

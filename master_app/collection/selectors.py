@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db.models import Count, QuerySet, Sum
 
 from master_app.collection import services
-from master_app.models import Blob, Node, NodeState, Removal, Tombstone
+from master_app.models import Blob, Node, NodeState, Orphan, Removal, Tombstone
 
 
 def collectable(*, grace_seconds: float) -> QuerySet[Blob]:
@@ -50,6 +50,12 @@ def due_removals(*, node: Node, limit: int) -> Sequence[DueRemoval]:
     return [DueRemoval(blob_hash, sha256) for blob_hash, sha256 in rows]
 
 
+def orphans() -> dict[str, int]:
+    """Return how many copies nodes have of what the books do not know; sizes in bytes."""
+    found = Orphan.objects.aggregate(copies=Count("pk"), size=Sum("size"))
+    return {"orphans": found["copies"], "orphan_bytes": found["size"] or 0}
+
+
 def status() -> dict[str, Any]:
     """Return what is deleted and not yet removed, for people and programs; sizes in bytes."""
     grace = settings.ENV.collect_grace_seconds
@@ -67,5 +73,6 @@ def status() -> dict[str, Any]:
         "due_bytes": due["size"] or 0,
         "removing_blobs": removing["blobs"],
         "removing_bytes": removing["size"] or 0,
+        **orphans(),
         "obstacle": obstacle(),
     }

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
-from master_app.models import Blob, File, Node, Removal, ServiceClock, Tombstone
+from master_app.models import Blob, File, Node, Orphan, Removal, ServiceClock, Tombstone
 from master_app.prepared import PreparedQuery
 
 # How long a node that comes back finds out what was deleted meanwhile.
@@ -109,6 +109,32 @@ def removals_put_off(*, node: int, reasons: Mapping[str, str], seconds: float) -
         Removal.objects.filter(node=node, tombstone__hash__in=hashes).update(
             reason=reason[:500], try_at=try_at
         )
+
+
+@transaction.atomic
+def orphans_bury(*, grace_seconds: float) -> int:
+    """Have removed what nobody has known for so long; return how many copies that are.
+
+    Each is looked for once more: a registration may have come since it was found.
+    """
+    now, moment = clock_now(), timezone.now()
+    old = Orphan.objects.filter(found_at__lte=now - grace_seconds)
+    known = Blob.objects.filter(hash=OuterRef("hash"))
+    orphans = list(old.exclude(Exists(known)))
+    for orphan in orphans:
+        stone, _ = Tombstone.objects.get_or_create(
+            hash=orphan.hash,
+            defaults={
+                "sha256": orphan.sha256,
+                "size": orphan.size,
+                "buried_at": now,
+                "created_at": moment,
+            },
+        )
+        if stone.sha256 == orphan.sha256:
+            Removal.objects.get_or_create(tombstone=stone, node=orphan.node)
+    Orphan.objects.filter(pk__in=[orphan.pk for orphan in orphans]).delete()
+    return len(orphans)
 
 
 @transaction.atomic
