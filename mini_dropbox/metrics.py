@@ -1,0 +1,264 @@
+"""What both roles' `/metrics` have in common: how requests are counted, and how numbers are shown.
+
+Prometheus asks, and what is known then is read; hot paths only add to plain numbers. Each role has
+its own registry (`master_app/metrics.py`, `node_app/metrics.py`); docs/operations.md has the names.
+"""
+
+import logging
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from time import perf_counter
+from typing import Final
+
+from django.http import HttpResponse
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from rest_framework.request import Request
+
+from mini_dropbox import __version__, env
+from mini_dropbox.asgi_types import Application, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+PREFIX: Final = "mini_dropbox_"
+# Upper bounds of the histogram of latencies, in seconds; what takes longer has no bound.
+BOUNDS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
+# By the first digit of a status. Without one, the client had gone before there was an answer.
+STATUS_CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER: Final = "other"
+OPEN_METRICS: Final = "application/openmetrics-text"
+
+# A number, or one for each value of a label; None for what is not known now.
+Value = float | None
+Values = Value | Mapping[str, Value]
+
+
+class Served:
+    """What requests of one method to one route came to. Bytes are those of bodies.
+
+    Added to by the event loop alone, but for `take_in`; read by any thread.
+    """
+
+    __slots__ = ("_guard", "answers", "buckets", "in_flight", "received", "seconds", "sent")
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self.in_flight = 0
+        self.answers = [0] * len(STATUS_CLASSES)
+        self.buckets = [0] * (len(BOUNDS) + 1)
+        self.seconds = 0.0
+        self.received = 0
+        self.sent = 0
+
+    def take_in(self, count: int) -> None:
+        """Count received bytes, in the thread that received them."""
+        with self._guard:
+            self.received += count
+
+    def give_out(self, count: int) -> None:
+        """Count sent bytes."""
+        self.sent += count
+
+    def end(self, status: int, seconds: float) -> None:
+        """Count a request that was in flight; `status` is 0 without an answer."""
+        self.in_flight -= 1
+        self.answers[status // 100] += 1
+        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        self.seconds += seconds
+
+
+class RequestStats(Collector):
+    """Counts a process's requests by method, route and status class.
+
+    `routes` are paths, and beginnings of paths that end with a slash. They and METHODS are all that
+    labels are ever made of: whatever a client sends, there are only so many series.
+    """
+
+    def __init__(self, routes: Sequence[str]) -> None:
+        self._paths = frozenset(routes)
+        self._beginnings = tuple(route for route in routes if route.endswith("/") and route != "/")
+        self._served: dict[tuple[str, str], Served] = {}
+
+    def of(self, method: str, path: str) -> Served:
+        """Return where requests like this one are counted."""
+        return self._served.get((method, path)) or self._make(method, path)
+
+    def _make(self, method: str, path: str) -> Served:
+        key = (method if method in METHODS else OTHER, self.route(path))
+        return self._served.setdefault(key, Served())
+
+    def route(self, path: str) -> str:
+        """Return the route that a path belongs to, or OTHER."""
+        if path in self._paths:
+            return path
+        return next((route for route in self._beginnings if path.startswith(route)), OTHER)
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ("method", "route")
+        requests = CounterMetricFamily(
+            PREFIX + "http_requests",
+            "Requests that have ended, by the class of their status; none without an answer.",
+            labels=(*labels, "status"),
+        )
+        latency = HistogramMetricFamily(
+            PREFIX + "http_request_duration_seconds",
+            "From a request's head to the end of its answer; not of small reads out of memory.",
+            labels=labels,
+        )
+        in_flight = GaugeMetricFamily(
+            PREFIX + "http_requests_in_flight", "Requests that are being answered.", labels=labels
+        )
+        received = CounterMetricFamily(
+            PREFIX + "http_received_bytes", "Bytes of requests' bodies.", labels=labels
+        )
+        sent = CounterMetricFamily(
+            PREFIX + "http_sent_bytes", "Bytes of answers' bodies.", labels=labels
+        )
+        for key, served in list(self._served.items()):
+            for status, count in zip(STATUS_CLASSES, served.answers, strict=True):
+                requests.add_metric((*key, status), count)
+            counts = accumulate(served.buckets)
+            bounds = (*map(str, BOUNDS), "+Inf")
+            latency.add_metric(key, list(zip(bounds, counts, strict=True)), served.seconds)
+            in_flight.add_metric(key, served.in_flight)
+            received.add_metric(key, served.received)
+            sent.add_metric(key, served.sent)
+        yield from (requests, latency, in_flight, received, sent)
+
+
+def counted(application: Application, stats: RequestStats) -> Application:
+    """Return the application with its requests counted."""
+
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await application(scope, receive, send)
+            return
+        served, status = stats.of(scope["method"], scope["path"]), 0
+        has_body = scope["method"] != "HEAD"
+
+        async def received() -> Message:
+            message = await receive()
+            served.take_in(len(message.get("body", b"")))
+            return message
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+            if has_body:
+                served.give_out(len(message.get("body", b"")))
+
+        began = perf_counter()
+        served.in_flight += 1
+        try:
+            await application(scope, received, sent)
+        except Exception:
+            # The server answers for a fault of ours.
+            status = status or 500
+            raise
+        finally:
+            served.end(status, perf_counter() - began)
+
+    return counting
+
+
+class StateCollector(Collector):
+    """Reads a process's state when it is scraped: each source yields what it knows.
+
+    A source that fails leaves its own series out, and no others.
+    """
+
+    def __init__(self, *sources: Callable[[], Iterable[Metric]]) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterator[Metric]:
+        failures = 0
+        for source in self._sources:
+            try:
+                yield from list(source())
+            except Exception:
+                failures += 1
+                logger.exception("Some metrics cannot be read")
+        yield gauge("unreadable_metrics", "Groups of metrics that could not be read.", failures)
+
+
+class Events(Collector):
+    """Counts what happens now and then in any thread, by one label with known values."""
+
+    def __init__(
+        self, name: str, documentation: str, *, label: str, values: Collection[str]
+    ) -> None:
+        self._named = (name, documentation)
+        self._label = label
+        self._guard = threading.Lock()
+        self._counts = dict.fromkeys(values, 0)
+
+    def add(self, value: str, count: int = 1) -> None:
+        with self._guard:
+            self._counts[value] += count
+
+    def collect(self) -> Iterator[Metric]:
+        yield counter(*self._named, dict(self._counts), label=self._label)
+
+
+def gauge(name: str, documentation: str, values: Values, label: str = "") -> Metric:
+    """Return a number as it is now, `mini_dropbox_<name>`; without values there is no series."""
+    family = GaugeMetricFamily(PREFIX + name, documentation, labels=[label] if label else [])
+    return _filled(family, values)
+
+
+def counter(name: str, documentation: str, values: Values, label: str = "") -> Metric:
+    """Return a number that only grows, `mini_dropbox_<name>_total`."""
+    family = CounterMetricFamily(PREFIX + name, documentation, labels=[label] if label else [])
+    return _filled(family, values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Values) -> Metric:
+    has_label = isinstance(values, Mapping)
+    for key, value in values.items() if isinstance(values, Mapping) else [("", values)]:
+        if value is not None:
+            family.add_metric([key] if has_label else [], value)
+    return family
+
+
+def registry(settings: env.Env, *collectors: Collector) -> CollectorRegistry:
+    """Return what a process's `/metrics` shows: these, the process itself, and its build."""
+    # There is one worker a process (docs/adr/0018-metrics.md), so one registry has everything.
+    made = CollectorRegistry()
+    for collector in (_Build(settings), *collectors):
+        made.register(collector)
+    ProcessCollector(registry=made)
+    return made
+
+
+class _Build(Collector):
+    def __init__(self, settings: env.Env) -> None:
+        is_node = settings.role is env.Role.NODE
+        self._labels = {
+            "version": __version__,
+            "role": settings.role.value,
+            "node": settings.node_id if is_node else "",
+        }
+
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(PREFIX + "build", "Which program this is.", self._labels)
+
+
+def metrics_response(request: Request, shown: CollectorRegistry) -> HttpResponse:
+    """Return the text: OpenMetrics for who names it in `Accept`, or Prometheus's own format."""
+    # The library would look at the versions as well, and fails over one that is no number.
+    wanted = OPEN_METRICS if OPEN_METRICS in request.headers.get("Accept", "") else ""
+    encode, content_type = choose_encoder(wanted)
+    headers = {"Cache-Control": "no-store"}
+    return HttpResponse(encode(shown), content_type=content_type, headers=headers)
