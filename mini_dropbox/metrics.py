@@ -7,7 +7,7 @@ its own registry (`master_app/metrics.py`, `node_app/metrics.py`); docs/operatio
 import logging
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from time import perf_counter
 from typing import Final
@@ -47,10 +47,19 @@ Values = Value | Mapping[str, Value]
 class Served:
     """What requests of one method to one route came to. Bytes are those of bodies.
 
-    Added to by the event loop alone, but for `take_in`; read by any thread.
+    Added to by the event loop alone, but for `receive_in_thread`; read by any thread.
     """
 
-    __slots__ = ("_guard", "answers", "buckets", "in_flight", "received", "seconds", "sent")
+    __slots__ = (
+        "_guard",
+        "_received_in_threads",
+        "answers",
+        "buckets",
+        "in_flight",
+        "received_on_loop",
+        "seconds",
+        "sent",
+    )
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -58,16 +67,21 @@ class Served:
         self.answers = [0] * len(STATUS_CLASSES)
         self.buckets = [0] * (len(BOUNDS) + 1)
         self.seconds = 0.0
-        self.received = 0
+        self.received_on_loop = 0
+        self._received_in_threads = 0
         self.sent = 0
 
-    def take_in(self, count: int) -> None:
-        """Count received bytes, in the thread that received them."""
-        with self._guard:
-            self.received += count
+    @property
+    def received(self) -> int:
+        return self.received_on_loop + self._received_in_threads
 
-    def give_out(self, count: int) -> None:
-        """Count sent bytes."""
+    def receive_in_thread(self, count: int) -> None:
+        """Count bytes in the thread that has received them."""
+        with self._guard:
+            self._received_in_threads += count
+
+    def send(self, count: int) -> None:
+        """Count bytes that have been sent."""
         self.sent += count
 
     def end(self, status: int, seconds: float) -> None:
@@ -149,15 +163,15 @@ def counted(application: Application, stats: RequestStats) -> Application:
 
         async def received() -> Message:
             message = await receive()
-            served.take_in(len(message.get("body", b"")))
+            served.received_on_loop += len(message.get("body", b""))
             return message
 
-        async def sent(message: Message) -> None:
+        def sent(message: Message) -> Awaitable[None]:
             nonlocal status
             status = message.get("status", status)
-            await send(message)
             if has_body:
-                served.give_out(len(message.get("body", b"")))
+                served.sent += len(message.get("body", b""))
+            return send(message)
 
         began = perf_counter()
         served.in_flight += 1

@@ -86,7 +86,7 @@ class Request:
         self._is_large_body_begun = True
 
         def counted(piece: bytearray) -> None:
-            self._served.take_in(len(piece))
+            self._served.receive_in_thread(len(piece))
             take(piece)
 
         try:
@@ -104,7 +104,7 @@ class Request:
                 raise ClientGone
             self._body_complete = not message.get("more_body", False)
             if message.get("body"):
-                self._served.take_in(len(message["body"]))
+                self._served.received_on_loop += len(message["body"])
                 return bytes(message["body"])
         return b""
 
@@ -125,7 +125,7 @@ class Request:
 
     async def send(self, body: bytes, *, more: bool = False) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
-        self._served.give_out(len(body))
+        self._served.sent += len(body)
 
     @property
     def can_send_files(self) -> bool:
@@ -133,7 +133,7 @@ class Request:
 
     async def send_file(self, file: int, offset: int, count: int) -> None:
         """Let the kernel send the whole body from an open file; FileCutShort if it ends early."""
-        report = self._served.give_out
+        report = self._served.send
         part = {"type": ZERO_COPY, "file": file, "offset": offset, "count": count}
         await self._send({**part, "report": report})
 

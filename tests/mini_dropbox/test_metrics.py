@@ -85,8 +85,9 @@ class TestCounting:
         labels = {"method": "POST", "route": "/upload"}
         served.in_flight += 1
         assert scraped(stats).get("http_requests_in_flight", **labels) == 1
-        served.take_in(700)
-        served.give_out(30)
+        served.received_on_loop += 300
+        served.receive_in_thread(400)
+        served.send(30)
         served.end(200, 0.02)
         seen = scraped(stats)
         assert seen.get("http_requests_in_flight", **labels) == 0
