@@ -1,5 +1,6 @@
 """Whether the master's database can be read and written now, and what keeps it from that."""
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from master_app.errors import DatabaseUnavailable
 from master_app.models import Node
 from mini_dropbox.errors import database_error_kind
 from mini_dropbox.shared_check import SharedCheck
+
+logger = logging.getLogger(__name__)
 
 # A check writes a page and waits for the disk, so that it is made at most once in this time,
 # whoever asks. Registrations wait for ten seconds; who asks for health wants to know earlier.
@@ -50,6 +53,7 @@ def _failures(act: str) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
+        logger.error("The database cannot be %s: %s", act, error)  # noqa: TRY400  no traceback
         raise _unavailable(database_error_kind(error), act) from error
 
 
