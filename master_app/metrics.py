@@ -8,17 +8,27 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from django.conf import settings
+from django.db.models import Count, Q
 from django.utils import timezone
 from prometheus_client.metrics_core import Metric
 
 from master_app import derived
+from master_app.collection import selectors as collection
 from master_app.database_check import check_database
 from master_app.errors import DatabaseUnavailable
-from master_app.models import Node, NodeState
+from master_app.models import Blob, Node, NodeState, Removal, RepairTask
+from master_app.repair import selectors as repair
 from master_app.replica_health import HEALTH_COUNTER
 from mini_dropbox import wire
 from mini_dropbox.errors import DATABASE_ERRORS
-from mini_dropbox.metrics import Events, RequestStats, StateCollector, gauge, registry
+from mini_dropbox.metrics import (
+    Events,
+    RequestStats,
+    StateCollector,
+    counter,
+    gauge,
+    registry,
+)
 
 # What requests are counted by; a test holds them against urls_master.
 COUNTED_ROUTES: Final = (
@@ -42,7 +52,7 @@ _REGISTRATIONS: Final = Events(
     "registrations",
     "Uploads that nodes have told of, by what became of them.",
     label="outcome",
-    values=("registered", "hash_collision"),
+    values=("registered", "hash_collision", "store_again"),
 )
 
 
@@ -118,6 +128,33 @@ def _replicas() -> Iterator[Metric]:
     )
 
 
+def _repair() -> Iterator[Metric]:
+    tasks = RepairTask.objects.aggregate(all=Count("pk"), failing=Count("pk", Q(attempts__gt=0)))
+    yield gauge("repair_backlog", "Blobs that wait for further copies.", tasks["all"])
+    yield gauge("repair_failing", "Those of which an attempt has failed.", tasks["failing"])
+    progress = repair.progress()
+    yield gauge("repair_running", "1 if a master repairs, or else 0.", progress is not None)
+    done = progress or {}
+    yield counter("repair_copied_blobs", "Copies made.", done.get("copied_blobs"))
+    yield counter("repair_copied_bytes", "Their bytes.", done.get("copied_bytes"))
+    yield counter("repair_failures", "Copies that could not be made.", done.get("failures"))
+
+
+def _collection() -> Iterator[Metric]:
+    unreferenced = Blob.objects.filter(unreferenced_at__isnull=False)
+    yield gauge("collection_unreferenced_blobs", "Blobs of no file.", unreferenced.count())
+    yield gauge(
+        "collection_removals",
+        "Copies of deleted blobs that nodes have still to remove.",
+        Removal.objects.count(),
+    )
+    yield gauge(
+        "collection_obstructed",
+        "1 while nothing may be removed because of a node, or else 0.",
+        bool(collection.obstacle()),
+    )
+
+
 # Of this process.
 REQUESTS: Final = RequestStats(COUNTED_ROUTES)
 REGISTRY: Final = registry(
@@ -125,5 +162,5 @@ REGISTRY: Final = registry(
     REQUESTS,
     _REGISTRATIONS,
     DATABASE_ERRORS,
-    StateCollector(_database, _nodes, _books, _replicas),
+    StateCollector(_database, _nodes, _books, _replicas, _repair, _collection),
 )

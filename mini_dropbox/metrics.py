@@ -208,7 +208,10 @@ class StateCollector(Collector):
 
 
 class Events(Collector):
-    """Counts what happens now and then in any thread, by one label with known values."""
+    """Counts what happens now and then, in any thread, by one label: a few words of our own.
+
+    Those in `values` are shown before the first as well.
+    """
 
     def __init__(
         self, name: str, documentation: str, *, label: str, values: Collection[str]
@@ -220,7 +223,7 @@ class Events(Collector):
 
     def add(self, value: str, count: int = 1) -> None:
         with self._guard:
-            self._counts[value] += count
+            self._counts[value] = self._counts.get(value, 0) + count
 
     def collect(self) -> Iterator[Metric]:
         yield counter(*self._named, dict(self._counts), label=self._label)

@@ -14,6 +14,7 @@ import yaml
 from tests.support.cluster import PROJECT_DIR, Cluster
 from tests.support.promql import grouped_labels_of, labels_of, metrics_of
 from tests.support.scraping import Scrape, scrape
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -62,6 +63,7 @@ class Shown:
 @pytest.fixture(scope="module")
 def shown(cluster: Cluster) -> Shown:
     assert cluster.nodes[0].upload(b"so that every kind of request has been counted").ok
+    eventually(lambda: scrape(cluster.master).get("repair_running"), what="the master repairs")
     return Shown([scrape(server) for server in (cluster.master, *cluster.nodes)])
 
 

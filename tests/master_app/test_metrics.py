@@ -11,8 +11,10 @@ from django.utils import timezone
 
 from master_app import metrics, services
 from master_app.api.internal import apply_registrations
+from master_app.collection import services as collection_services
+from master_app.leases import HeldLease
 from master_app.metrics import COUNTED_ROUTES, REQUESTS
-from master_app.models import Node
+from master_app.models import Node, RepairTask
 from mini_dropbox.metrics import OTHER
 from tests.support.records import GIB, add_file, add_node, registration
 from tests.support.scraping import Scrape, shown
@@ -67,6 +69,42 @@ def test_files_and_blobs_are_counted_by_the_health_of_their_copies() -> None:
     assert now.get("cluster_files") == 5
     health = ("full", "degraded", "lost", "unverified")
     assert [now.get("cluster_blobs", health=each) for each in health] == [2, 1, 1, 1]
+
+
+def test_repair_is_shown_while_a_master_repairs() -> None:
+    add_node("8001")
+    add_file("thin.txt", replicas=("8001",))
+    before = seen()
+    assert before.get("repair_backlog") == 1
+    assert before.get("repair_failing") == 0
+    assert before.has("repair_running")
+    assert before.get("repair_running") == 0
+    assert not before.has("repair_copied_blobs_total")
+
+    RepairTask.objects.update(attempts=2)
+    lease = HeldLease("repair")
+    assert lease.hold({"copied_blobs": 3, "copied_bytes": 700, "failures": 2})
+
+    now = seen()
+    assert (now.get("repair_running"), now.get("repair_failing")) == (1, 1)
+    assert now.get("repair_copied_blobs_total") == 3
+    assert now.get("repair_copied_bytes_total") == 700
+    assert now.get("repair_failures_total") == 2
+
+
+def test_what_is_deleted_is_shown_until_it_is_removed() -> None:
+    add_node("8001", outbox_count=0)
+    file = add_file("old.txt", replicas=("8001",))
+    assert seen().get("collection_unreferenced_blobs") == 0
+
+    collection_services.files_delete(keys=[file.pk])
+
+    now = seen()
+    assert now.get("cluster_files") == 0
+    assert now.get("collection_unreferenced_blobs") == 1
+    assert (now.get("collection_removals"), now.get("collection_obstructed")) == (0, 0)
+    Node.objects.update(outbox_count=4)
+    assert seen().get("collection_obstructed") == 1
 
 
 def test_registrations_are_counted_by_outcome() -> None:
