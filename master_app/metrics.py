@@ -23,12 +23,12 @@ from mini_dropbox import wire
 from mini_dropbox.errors import DATABASE_ERRORS
 from mini_dropbox.metrics import (
     Events,
-    RequestStats,
     StateCollector,
     counter,
     gauge,
     registry,
 )
+from mini_dropbox.request_stats import RequestStats
 
 # What requests are counted by; a test holds them against urls_master.
 COUNTED_ROUTES: Final = (

@@ -11,7 +11,7 @@ from mini_dropbox import asgi_django
 from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 from mini_dropbox.env import ConfigurationError
 from mini_dropbox.folder_lock import lock_folder
-from mini_dropbox.metrics import counted
+from mini_dropbox.request_stats import counted
 from mini_dropbox.request_threads import REQUEST_THREADS
 
 # What else may hold the lock on the master's folder, and how long a start waits for it.

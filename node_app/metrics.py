@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from mini_dropbox.metrics import RequestStats, StateCollector, counter, gauge
+from mini_dropbox.metrics import StateCollector, counter, gauge
 from mini_dropbox.metrics import registry as registry_of
+from mini_dropbox.request_stats import RequestStats
 from node_app.node import Node
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 from mini_dropbox.env import ConfigurationError
-from mini_dropbox.metrics import RequestStats, counted
+from mini_dropbox.request_stats import RequestStats, counted
 from mini_dropbox.wire import (
     COPIES_PATH,
     INVENTORY_NAMES_PATH,

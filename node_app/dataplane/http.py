@@ -10,7 +10,7 @@ from mini_dropbox.asgi_types import Headers, Receive, Scope, Send
 from mini_dropbox.draining import drain, drain_large
 from mini_dropbox.large_bodies import EXTENSION as LARGE_BODY
 from mini_dropbox.large_bodies import BodyCutOff, Take
-from mini_dropbox.metrics import Served
+from mini_dropbox.request_stats import Served
 from mini_dropbox.zerocopy import EXTENSION as ZERO_COPY
 from node_app.errors import NodeError, ShuttingDown, Truncated
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Final
 
 from mini_dropbox.asgi_types import Headers, Message, Scope
-from mini_dropbox.metrics import Served
+from mini_dropbox.request_stats import Served
 from mini_dropbox.wire import is_blob_hash
 from node_app.compression import ENCODING
 from node_app.dataplane import cors

@@ -15,7 +15,7 @@ from master_app.collection import services as collection_services
 from master_app.leases import HeldLease
 from master_app.metrics import COUNTED_ROUTES, REQUESTS
 from master_app.models import Node, RepairTask
-from mini_dropbox.metrics import OTHER
+from mini_dropbox.request_stats import OTHER
 from tests.support.records import GIB, add_file, add_node, registration
 from tests.support.scraping import Scrape, shown
 

@@ -15,15 +15,12 @@ from rest_framework.request import Request
 from mini_dropbox import __version__, metrics
 from mini_dropbox.asgi_types import Receive, Scope, Send
 from mini_dropbox.metrics import (
-    BOUNDS,
-    METHODS,
     Events,
-    RequestStats,
     StateCollector,
-    counted,
     counter,
     gauge,
 )
+from mini_dropbox.request_stats import BOUNDS, METHODS, RequestStats, counted
 from tests.support.scraping import OPEN_METRICS, Scrape, shown
 
 ROUTES = ("/", "/upload", "/retrieve", "/blobs/", "/internal/blobs/")
