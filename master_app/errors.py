@@ -50,6 +50,13 @@ class CopiesBeingForgotten(NodeRefused):
     code = "copies_being_forgotten"
 
 
+class DatabaseUnavailable(ApiError):
+    """The database cannot be read, or cannot be written; `code` says what is wrong."""
+
+    status = 503
+    code = "database_failed"
+
+
 class NoHealthyNode(ApiError):
     """Every node that could carry out the request is away."""
 

@@ -200,8 +200,3 @@ def healthy_nodes() -> list[Node]:
     """Return the nodes that can take an upload now."""
     active = Node.objects.in_state(NodeState.HEALTHY).filter(mode=NodeMode.ACTIVE)
     return list(active.filter(writable=True))
-
-
-def check_database() -> None:
-    """Do nothing when the database answers; OperationalError when it does not."""
-    Node.objects.exists()

@@ -6,10 +6,12 @@ from typing import Final
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from master_app import metrics
 from mini_dropbox import asgi_django
 from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 from mini_dropbox.env import ConfigurationError
 from mini_dropbox.folder_lock import lock_folder
+from mini_dropbox.request_stats import counted
 from mini_dropbox.request_threads import REQUEST_THREADS
 
 # What else may hold the lock on the master's folder, and how long a start waits for it.
@@ -19,7 +21,9 @@ RESTORE_SECONDS: Final = 10.0
 
 def build() -> Application:
     """Return the application; Django answers requests, this module the server's lifespan."""
-    django_application = asgi_django.build(import_string(settings.ASGI_FRONT))
+    django_application = counted(
+        asgi_django.build(import_string(settings.ASGI_FRONT)), metrics.REQUESTS
+    )
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

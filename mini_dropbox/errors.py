@@ -5,15 +5,38 @@
 """
 
 import logging
-from typing import Any
+import sqlite3
+from typing import Any, Final
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import OperationalError
+from django.db import DatabaseError, OperationalError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as framework_handler
 
+from mini_dropbox.metrics import Events
+
 logger = logging.getLogger(__name__)
+
+_KINDS: Final = {
+    sqlite3.SQLITE_BUSY: "locked",
+    sqlite3.SQLITE_LOCKED: "locked",
+    sqlite3.SQLITE_READONLY: "read_only",
+    sqlite3.SQLITE_FULL: "full",
+}
+# Of this process; the master's `/metrics` shows it.
+DATABASE_ERRORS: Final = Events(
+    "database_errors",
+    "Requests that the database did not take, by what kept it from that.",
+    label="kind",
+    values={*_KINDS.values(), "failed"},
+)
+
+
+def database_error_kind(error: DatabaseError) -> str:
+    """Return what is wrong: `locked`, `read_only`, `full`, or `failed` for anything else."""
+    # Its lowest byte is the kind, the others say where in SQLite (https://sqlite.org/rescode.html).
+    return _KINDS.get(getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF, "failed")
 
 
 class ApiError(Exception):
@@ -39,6 +62,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         return Response(error.body(), status=error.status)
     if isinstance(error, OperationalError):
         # SQLite says "database is locked" or "disk is full" here; both may pass.
+        DATABASE_ERRORS.add(database_error_kind(error))
         logger.error("The database does not answer: %s", error)
         detail = "The database cannot take this request now; try again in a moment."
         response = _response(status.HTTP_503_SERVICE_UNAVAILABLE, detail, "database_unavailable")

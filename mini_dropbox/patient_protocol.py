@@ -215,7 +215,7 @@ class PatientProtocol(HttpToolsProtocol):
             if cycle.disconnected or self.transport.is_closing():
                 return
             self.transport.set_write_buffer_limits()
-            self._file = FileSending(self._socket_number())
+            self._file = FileSending(self._socket_number(), message.get("report"))
             try:
                 await self._file.send(message["file"], message["offset"], count)
             except ReaderGone:

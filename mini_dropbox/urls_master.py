@@ -7,6 +7,7 @@ from rest_framework.routers import SimpleRouter
 
 from master_app.api import collection, contract, internal, repair, v1
 from master_app.views import pages
+from master_app.views.metrics import MetricsView
 from master_app.views.thumbnails import thumbnail
 from mini_dropbox import wire
 
@@ -24,6 +25,7 @@ urlpatterns = [
     path("get", contract.GetView.as_view(), name="get"),
     path("list", contract.ListView.as_view(), name="list"),
     path("health", contract.HealthView.as_view(), name="health"),
+    path("metrics", MetricsView.as_view(), name="metrics"),
     path(wire.HEARTBEAT_PATH.lstrip("/"), internal.HeartbeatView.as_view()),
     path(wire.REGISTRATIONS_PATH.lstrip("/"), internal.RegistrationsView.as_view()),
     path("api/v1/", include(router.urls)),

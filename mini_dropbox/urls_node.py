@@ -7,6 +7,7 @@ from node_app import views
 urlpatterns = [
     path("", views.HomeView.as_view(), name="home"),
     path("health", views.HealthView.as_view(), name="health"),
+    path("metrics", views.MetricsView.as_view(), name="metrics"),
 ]
 
 handler400 = "mini_dropbox.views.bad_request"

@@ -2,13 +2,15 @@
 
 ASGI's extension `http.response.zerocopysend` for uvicorn
 (https://asgi.readthedocs.io/en/stable/extensions.html#zero-copy-send); a message's `offset` and
-`count` are needed here, and so is a Content-Length in the answer's head.
+`count` are needed here, and so is a Content-Length in the answer's head. `report` may be a function
+to be told, on the event loop, how many bytes have gone.
 """
 
 import asyncio
 import os
 import sys
 from asyncio import Future
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -40,12 +42,13 @@ class ReaderGone(Exception):
 class FileSending:
     """Sends part of a file over a connection's socket, whose transport has nothing to write.
 
-    `sent` counts the bytes that the kernel has taken. The socket's descriptor is a copy: an event
-    loop keeps that of a transport to itself.
+    `sent` counts the bytes that the kernel has taken, and `report` is told of them, turn by turn.
+    The socket's descriptor is a copy: an event loop keeps that of a transport to itself.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, report: Callable[[int], None] | None = None) -> None:
         self.sent = 0
+        self._report = report
         self._loop = asyncio.get_running_loop()
         self._socket = os.dup(descriptor)
         self._room: Future[None] | None = None
@@ -78,6 +81,8 @@ class FileSending:
             turn = min(rest, THREAD_TURN_BYTES)
             taken = await self._in_thread(file, offset, turn)
         self.sent += taken
+        if self._report is not None:
+            self._report(taken)
         if taken < turn:
             await self._wait_for_room()
         elif taken < rest:

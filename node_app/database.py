@@ -105,6 +105,11 @@ class NodeDatabase:
         with self._reading:
             return self._reader.execute(sql, parameters).fetchall()
 
+    def probe(self) -> None:
+        """Put a page on disk, for good; StoreFull or StoreFailed when that is not possible."""
+        # It writes a number that nobody reads, to the first page of the file.
+        wait_for(self.write("PRAGMA user_version = 0", ()))
+
     def close(self) -> None:
         """Finish what is queued and close the file."""
         self._writes.put(None)

@@ -82,6 +82,11 @@ class Journal:
             and not self._is_failing
         )
 
+    @property
+    def backlog(self) -> tuple[int, int]:
+        """How many contents wait to become durable files, and their bytes."""
+        return self._waiting, self._waiting_bytes
+
     def entry(self, blob_hash: str, content: bytes) -> Entry:
         """Return an entry to be committed."""
         return Entry(next(self._ids), blob_hash, content)

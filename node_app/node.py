@@ -14,6 +14,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from mini_dropbox import __version__, env, secret_files
 from mini_dropbox.folder_lock import lock_folder
+from mini_dropbox.shared_check import SharedCheck
 from mini_dropbox.signing import Signer
 from mini_dropbox.wire import FOREIGN_CLUSTER, Heartbeat, NodeEntry, Registration, Sender
 from node_app import http_client, identity
@@ -61,6 +62,8 @@ JOINING_BEAT_SECONDS: Final = 0.2
 JOINING_SECONDS: Final = 10.0
 # A node process that is being replaced may need this long to end.
 REPLACEMENT_SECONDS: Final = 10.0
+# Whoever asks for a node's health, and however often: it stores at most one probe in this time.
+CHECK_SECONDS: Final = 1.0
 # A node that carries no weight of its own (see `_own_entry`) still has to be placeable.
 LONE_WEIGHT: Final = 100.0
 COPIED_BYTES: Final = 1024 * 1024
@@ -90,6 +93,10 @@ class Node:
         self.folder = settings.data_dir / f"node_{settings.node_id}"
         self.started_at = time.time()
         self.last_heartbeat_at: float | None = None
+        # By a clock that does not jump: the last answered heartbeat, or else the start.
+        self._heard_at = time.monotonic()
+        self.uploads_stored = self.uploads_deduplicated = 0
+        self._check = SharedCheck(self._store_probe, seconds=CHECK_SECONDS)
         self._complaint = ""
         # Told of what keeps the master from letting this node in, and when nothing does any more.
         self.on_refusal: Callable[[NodeRefused | None], None] = lambda _: None
@@ -104,11 +111,9 @@ class Node:
         self._lock = lock_folder(self.folder, "node", patience=REPLACEMENT_SECONDS)
         self.identity = identity.of_folder(self.folder, self.settings.node_id)
         self._database = NodeDatabase(self.folder / "node.sqlite3")
-        self._journal = Journal(self._database, self.folder)
-        self.store = open_store(
-            self.settings, self.folder, BlobIndex(self._database), self._journal
-        )
-        self._journal.start()
+        self.journal = Journal(self._database, self.folder)
+        self.store = open_store(self.settings, self.folder, BlobIndex(self._database), self.journal)
+        self.journal.start()
         self.cluster = ClusterView(self.folder / "cluster_map.json", self._own_entry())
         self.outbox = Outbox(self._database)
         self.uploads = UploadStore(self.folder, self._database)
@@ -141,7 +146,7 @@ class Node:
         await self._session.close()
         if self._compressor:
             await self.run(self._compressor.stop)
-        await self.run(self._journal.stop)
+        await self.run(self.journal.stop)
         self._threads.shutdown()
         self._database.close()
         self._lock.close()
@@ -150,6 +155,10 @@ class Node:
         """Run a blocking function off the event loop."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, partial(function, *arguments, **options))
+
+    @property
+    def uploads_in_flight(self) -> int:
+        return len(self._in_flight)
 
     @contextlib.contextmanager
     def upload_in_flight(self) -> Iterator[None]:
@@ -198,6 +207,8 @@ class Node:
             uploaded_at=time.time(),
         )
         registered = await self._register(registration, replicas, writer)
+        self.uploads_stored += 1
+        self.uploads_deduplicated += replicas.deduplicated
         return StoredUpload(
             hash=digests.md5,
             sha256=digests.sha256,
@@ -237,12 +248,13 @@ class Node:
         return replace(registration, replicas=tuple(sorted(holders))) if holders else None
 
     def health(self) -> dict[str, Any]:
-        """Return this node's state after storing a probe; StoreFull or StoreFailed if it cannot.
+        """Return this node's state, if a probe could just be stored; or StoreFull, StoreFailed.
 
-        NodeRefused while the master does not let it in. Blocks on the disk.
+        NodeRefused while the master does not let it in. Blocks on the disk; one probe serves all
+        who ask within CHECK_SECONDS.
         """
         self.replicator.check_refusal()
-        self.store.probe()
+        self._check()
         space, totals = self.store.space(), self.store.totals()
         return {
             "status": "ok",
@@ -261,6 +273,10 @@ class Node:
             "uptime_seconds": round(time.time() - self.started_at, 1),
         }
 
+    def heartbeat_age(self) -> float:
+        """Return the seconds since the master answered a heartbeat; since the start before that."""
+        return time.monotonic() - self._heard_at
+
     def _healthy_nodes(self) -> int:
         """Return how many nodes the master has told of; none before its first answer."""
         return 0 if self.last_heartbeat_at is None else self.cluster.healthy_count()
@@ -278,7 +294,7 @@ class Node:
             except Exception:
                 logger.exception("The heartbeat failed")
             else:
-                self.last_heartbeat_at = time.time()
+                self.last_heartbeat_at, self._heard_at = time.time(), time.monotonic()
                 self._complaint = ""
                 self._note_refusal(None)
                 self._registrar.master_answered()
@@ -343,12 +359,17 @@ class Node:
     def _probe(self) -> NodeError | None:
         """Return what keeps the store from taking blobs, said in the log when it begins."""
         try:
-            self.store.probe()
+            self._store_probe()
         except NodeError as error:
             if self.replicator.own_failure is None:
                 logger.error("This node takes no uploads: %s", error)  # noqa: TRY400  no traceback
             return error
         return None
+
+    def _store_probe(self) -> None:
+        """Store what an upload needs stored: bytes and a row; StoreFull or StoreFailed."""
+        self.store.probe()
+        self._database.probe()
 
     def _start_compressor(self) -> Compressor | None:
         """Start compressing what is at rest; not where the back end is somebody else's."""

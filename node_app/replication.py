@@ -65,6 +65,8 @@ class Replicator:
         self._peer_lanes: dict[tuple[str, str], Batcher[Incoming, bool]] = {}
         # What keeps this node from storing, if anything does; every heartbeat finds out.
         self.own_failure: NodeError | None = None
+        # Copies that peers have taken, and those that they have not.
+        self.pushes_stored = self.pushes_failed = 0
         # Why the master does not let this node in, if so; it stores nothing then.
         self.refusal: NodeRefused | None = None
 
@@ -134,6 +136,7 @@ class Replicator:
                 return_exceptions=True,
             )
             for node, outcome in zip(chosen, outcomes, strict=True):
+                self._count_push(node, outcome)
                 if isinstance(outcome, bool):
                     stored[node] = outcome
                 elif isinstance(outcome, PeerError | NodeError):
@@ -153,6 +156,14 @@ class Replicator:
         if incoming.writer.size <= SMALL_BYTES:
             return await self._own_lane.submit(incoming)
         return await self._commit(incoming)
+
+    def _count_push(self, node: NodeEntry, outcome: object) -> None:
+        if node.node_id == self._cluster.node_id:
+            return
+        if isinstance(outcome, bool):
+            self.pushes_stored += 1
+        else:
+            self.pushes_failed += 1
 
     async def take_back(self, replicas: Replicas, digests: Digests) -> None:
         """Remove the new copies of a content that collides with another.

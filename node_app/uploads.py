@@ -184,6 +184,11 @@ class UploadStore:
         self._write("DELETE FROM upload WHERE id = ?", (upload_id,))
         self._forget(upload_id)
 
+    def open_count(self) -> int:
+        """Return how many uploads have not become blobs yet."""
+        ((count,),) = self._database.read("SELECT COUNT(*) FROM upload WHERE stored IS NULL")
+        return int(count)
+
     def age(self, seconds: float) -> None:
         """Add `seconds` without progress to every upload.
 

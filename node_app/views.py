@@ -1,24 +1,26 @@
-"""What a node serves through Django: its health, and a page for who opens it in a browser."""
+"""What a node serves through Django: its health, its metrics, and a page for browsers."""
 
+import sqlite3
 from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import render
-from rest_framework import status
+from prometheus_client import CollectorRegistry
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from mini_dropbox.metrics import metrics_response
 from mini_dropbox.negotiation import TextUnlessJsonIsAsked, wants_json
-from node_app.errors import NodeError
+from node_app.errors import NodeError, StoreFailed
 from node_app.node import Node
 
-_served: list[Node] = []
+_served: list[tuple[Node, CollectorRegistry]] = []
 
 
-def serve_node(node: Node) -> None:
-    """Name the node of this process, which the views speak for."""
-    _served[:] = [node]
+def serve_node(node: Node, metrics: CollectorRegistry) -> None:
+    """Name the node of this process, which the views speak for, and what is measured of it."""
+    _served[:] = [(node, metrics)]
 
 
 class HealthView(APIView):
@@ -28,14 +30,30 @@ class HealthView(APIView):
 
     def get(self, request: Request) -> Response:
         """Answer `OK`, or 503 when a probe cannot be stored."""
+        node, _ = _served[0]
         try:
-            health = _served[0].health()
+            health = node.health()
         except NodeError as error:
-            body: Any = {"detail": str(error), "code": error.code}
-            if not wants_json(request):
-                body = str(error)
-            return Response(body, status=status.HTTP_503_SERVICE_UNAVAILABLE)
+            return _unhealthy(request, error)
+        except (sqlite3.Error, OSError) as error:
+            return _unhealthy(request, StoreFailed(f"The node's disk cannot be read: {error}."))
         return Response(health if wants_json(request) else "OK")
+
+
+def _unhealthy(request: Request, error: NodeError) -> Response:
+    body: Any = {"detail": str(error), "code": error.code} if wants_json(request) else str(error)
+    return Response(body, status=503)
+
+
+class MetricsView(APIView):
+    """Shows Prometheus what is measured of this node."""
+
+    content_negotiation_class = TextUnlessJsonIsAsked
+
+    def get(self, request: Request) -> HttpResponse:
+        """Answer with text, as OpenMetrics where that is asked for."""
+        _, metrics = _served[0]
+        return metrics_response(request, metrics)
 
 
 class HomeView(APIView):
@@ -45,7 +63,7 @@ class HomeView(APIView):
 
     def get(self, request: Request) -> HttpResponse:
         """Answer browsers with a page, and programs with the node's id and master."""
-        settings = _served[0].settings
+        settings = _served[0][0].settings
         about = {"node_id": settings.node_id, "master_url": settings.master_urls[0]}
         if "text/html" in request.headers.get("Accept", ""):
             return render(request._request, "node.html", about)

@@ -19,6 +19,7 @@ from master_app.api.serializers import (
     RegisteredSerializer,
     RegisterSerializer,
 )
+from master_app.database_check import check_database
 from master_app.errors import MissingHash, UnknownHash
 from mini_dropbox.negotiation import TextUnlessJsonIsAsked, wants_json
 from mini_dropbox.wire import RECORD_HASH_PATTERN
@@ -95,9 +96,9 @@ class HealthView(APIView):
         tags=["Health"], responses={(200, "text/plain"): str, 503: OpenApiResponse(ErrorSerializer)}
     )
     def get(self, request: Request) -> HttpResponse | Response:
-        """Answer `OK`, or 503 when the database does not answer."""
+        """Answer `OK`, or 503 when the database cannot be read or written."""
+        check_database()
         if not wants_json(request):
-            selectors.check_database()
             return Response("OK")
         summary = selectors.cluster_summary()
         return Response(

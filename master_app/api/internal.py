@@ -11,6 +11,7 @@ from master_app import services
 from master_app.api.authentication import SignedByCluster
 from master_app.api.registrations import parse_registrations, parse_sender
 from master_app.api.serializers import HeartbeatSerializer
+from master_app.metrics import count_registrations
 
 
 @extend_schema(exclude=True)
@@ -40,4 +41,5 @@ def apply_registrations(message: Any) -> dict[str, Any]:
     results = services.registrations_apply(
         registrations=parse_registrations(message), sender=parse_sender(message)
     )
+    count_registrations(result.status for result in results)
     return {"results": [vars(result) for result in results]}

@@ -1,7 +1,7 @@
 """What repair reads."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -78,13 +78,21 @@ def status() -> dict[str, Any]:
     by_copies = dict(
         RepairTask.objects.order_by("copies").values_list("copies").annotate(n=Count("pk"))
     )
-    lease = Lease.objects.filter(name="repair").first()
-    is_running = lease is not None and lease.expires_at > timezone.now()
+    done = progress()
     return {
-        "is_running": is_running,
+        "is_running": done is not None,
         "backlog": totals["backlog"],
         "backlog_bytes": totals["backlog_bytes"] or 0,
         "failing": totals["failing"],
         "by_copies": [{"copies": copies, "blobs": n} for copies, n in by_copies.items()],
-        "progress": lease.state if lease is not None and is_running else None,
+        "progress": done,
     }
+
+
+def progress() -> Mapping[str, Any] | None:
+    """Return what the master that repairs has done, or None while nobody does."""
+    lease = Lease.objects.filter(name="repair").first()
+    if lease is None or lease.expires_at <= timezone.now():
+        return None
+    state: Mapping[str, Any] = lease.state
+    return state

@@ -4,10 +4,12 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Final
 
 from mini_dropbox.asgi_types import Application, Receive, Scope, Send
 from mini_dropbox.env import ConfigurationError
+from mini_dropbox.request_stats import RequestStats, counted
 from mini_dropbox.wire import (
     COPIES_PATH,
     INVENTORY_NAMES_PATH,
@@ -62,6 +64,17 @@ INTERNAL: Final[Mapping[str, Mapping[str, Handler]]] = {
     INVENTORY_PATH: {"GET": inventory.list_blobs, "POST": inventory.find_blobs},
     INVENTORY_NAMES_PATH: {"GET": inventory.list_further_names},
 }
+# What requests are counted by; the last three are Django's.
+COUNTED_ROUTES: Final = (
+    *ROUTES,
+    put_blob.PATH,
+    tus.PATH,
+    PEER_BLOBS_PATH,
+    *INTERNAL,
+    "/",
+    "/health",
+    "/metrics",
+)
 
 
 class DataPlane:
@@ -69,10 +82,11 @@ class DataPlane:
 
     def __init__(self, node: Node, fallback: Application) -> None:
         self._node = node
-        self._fallback = fallback
+        self.requests = RequestStats(COUNTED_ROUTES)
+        self._fallback = counted(fallback, self.requests)
         self._hosts = Hosts(node.settings.node_url, node.settings.allowed_hosts)
         # The server asks it before it calls us.
-        self.quick_answers = QuickReads(node, self._hosts)
+        self.quick_answers = QuickReads(node, self._hosts, self.requests.of("GET", "/retrieve"))
         # Why nothing is served, if so.
         self._closed: ForeignCluster | None = None
 
@@ -82,13 +96,34 @@ class DataPlane:
             return
         path = scope["path"]
         if path in ROUTES or path.startswith((put_blob.PATH, tus.PATH)):
-            await self._answer(Request(scope, receive, send), self._routed)
+            await self._serve(scope, receive, send, self._routed)
         elif path.startswith(PEER_BLOBS_PATH):
-            await self._answer(Request(scope, receive, send), self._peer)
+            await self._serve(scope, receive, send, self._peer)
         elif path in INTERNAL:
-            await self._answer(Request(scope, receive, send), self._internal)
+            await self._serve(scope, receive, send, self._internal)
         else:
             await self._fallback(scope, receive, send)
+
+    async def _serve(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        handle: Callable[[Request], Awaitable[None]],
+    ) -> None:
+        """Carry out a request, and count it."""
+        served = self.requests.of(scope["method"], scope["path"])
+        request = Request(scope, receive, send, served)
+        began = perf_counter()
+        served.in_flight += 1
+        try:
+            await self._answer(request, handle)
+        except Exception:
+            # The server answers for a fault of ours.
+            request.status = request.status or 500
+            raise
+        finally:
+            served.end(request.status, perf_counter() - began)
 
     async def _routed(self, request: Request) -> None:
         self._hosts.check(request)

@@ -10,6 +10,7 @@ from mini_dropbox.asgi_types import Headers, Receive, Scope, Send
 from mini_dropbox.draining import drain, drain_large
 from mini_dropbox.large_bodies import EXTENSION as LARGE_BODY
 from mini_dropbox.large_bodies import BodyCutOff, Take
+from mini_dropbox.request_stats import Served
 from mini_dropbox.zerocopy import EXTENSION as ZERO_COPY
 from node_app.errors import NodeError, ShuttingDown, Truncated
 
@@ -24,9 +25,14 @@ class ClientGone(Exception):
 
 
 class Request:
-    """One HTTP request. Header names are lower-case bytes."""
+    """One HTTP request. Header names are lower-case bytes.
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    `status` is that of the answer, and 0 before it has begun. Bytes are counted in `served`.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, served: Served | None = None
+    ) -> None:
         self.scope = scope
         self.method: str = scope["method"]
         self.path: str = scope["path"]
@@ -36,8 +42,14 @@ class Request:
         self._body_complete = False
         self._read_large_body = scope.get("extensions", {}).get(LARGE_BODY)
         self._is_large_body_begun = False
-        self.started = False
+        self._served = served or Served()
+        self.status = 0
         self.extra_headers: Headers = []
+
+    @property
+    def started(self) -> bool:
+        """Whether the answer has begun."""
+        return bool(self.status)
 
     @property
     def target(self) -> str:
@@ -72,8 +84,13 @@ class Request:
         if self._read_large_body is None:
             return False
         self._is_large_body_begun = True
+
+        def counted(piece: bytearray) -> None:
+            self._served.receive_in_thread(len(piece))
+            take(piece)
+
         try:
-            self._body_complete = await self._read_large_body(take)
+            self._body_complete = await self._read_large_body(counted)
         except BodyCutOff:
             raise ClientGone from None
         self._is_large_body_begun = self._body_complete
@@ -87,6 +104,7 @@ class Request:
                 raise ClientGone
             self._body_complete = not message.get("more_body", False)
             if message.get("body"):
+                self._served.received_on_loop += len(message["body"])
                 return bytes(message["body"])
         return b""
 
@@ -96,7 +114,7 @@ class Request:
             pass
 
     async def start(self, status: int, headers: Headers) -> None:
-        self.started = True
+        self.status = status
         await self._send(
             {
                 "type": "http.response.start",
@@ -107,6 +125,7 @@ class Request:
 
     async def send(self, body: bytes, *, more: bool = False) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        self._served.sent += len(body)
 
     @property
     def can_send_files(self) -> bool:
@@ -114,7 +133,9 @@ class Request:
 
     async def send_file(self, file: int, offset: int, count: int) -> None:
         """Let the kernel send the whole body from an open file; FileCutShort if it ends early."""
-        await self._send({"type": ZERO_COPY, "file": file, "offset": offset, "count": count})
+        report = self._served.send
+        part = {"type": ZERO_COPY, "file": file, "offset": offset, "count": count}
+        await self._send({**part, "report": report})
 
     async def respond(self, status: int, body: bytes, headers: Headers) -> None:
         await self.start(status, headers)

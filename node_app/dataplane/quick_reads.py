@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Final
 
 from mini_dropbox.asgi_types import Headers, Message, Scope
+from mini_dropbox.request_stats import Served
 from mini_dropbox.wire import is_blob_hash
 from node_app.compression import ENCODING
 from node_app.dataplane import cors
@@ -48,21 +49,26 @@ _PREFIX: Final = b"GET /retrieve?hash="
 _REQUEST_BYTES: Final = len(_PREFIX) + 32
 _ANY_HASH: Final = "0" * 32
 _ANY_LENGTH: Final = "<length>"
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class QuickReads:
     """Whole small blobs of this node's disk, in their plain form, under their own names.
 
     A copy that does not hash to its name is never kept, nor served: `retrieve` looks elsewhere.
+    Answers are counted in `served`, but for how long they took, which costs more than to answer.
     """
 
     prefix = _PREFIX
 
-    def __init__(self, node: Node, hosts: Hosts) -> None:
+    def __init__(self, node: Node, hosts: Hosts, served: Served | None = None) -> None:
         self._node = node
         self._hosts = hosts
         self._texts = SmallBlobs(MEMORY_BYTES)
         self._head = _head_of_any(node)
+        # No head ends before this.
+        self._shortest = len(self._head) - len(_ANY_LENGTH) - len(_END_OF_HEAD)
+        self._served = served or Served()
         self._store: LocalBlobStore | None = None
 
     def start(self) -> None:
@@ -98,7 +104,12 @@ class QuickReads:
         if len(request) != _REQUEST_BYTES or not request.startswith(_PREFIX):
             return None
         key = request[len(_PREFIX) :]
-        return self._texts.get(key) or self._read(key)
+        text = self._texts.get(key) or self._read(key)
+        if text is not None:
+            served = self._served
+            served.answers[2] += 1
+            served.sent += len(text) - text.index(_END_OF_HEAD, self._shortest) - 4
+        return text
 
     def _read(self, key: bytes) -> bytes | None:
         blob_hash = key.decode("latin-1")
