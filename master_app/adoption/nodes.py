@@ -9,7 +9,7 @@ from django.utils import timezone
 from master_app import membership, node_client
 from master_app.adoption import services
 from master_app.adoption.services import Adopted, Gap
-from master_app.models import Node
+from master_app.models import Node, NodeMode
 from master_app.node_client import Inventory, NodeRequestError
 from mini_dropbox.wire import Holding
 
@@ -85,6 +85,9 @@ def _row(page: Inventory, base_url: str) -> Node:
         "last_heartbeat_at": now,
     }
     node, _ = Node.objects.get_or_create(node_id=page.node_id, defaults=said)
+    if node.mode == NodeMode.REMOVED:
+        message = f"Node {page.node_id} was removed from this cluster"
+        raise NodeRequestError(message)
     if node.store_id not in {"", page.store_id}:
         message = (
             f"Node {page.node_id} at {base_url} has another disk than the books say: let the "

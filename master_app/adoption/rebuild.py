@@ -36,7 +36,7 @@ def rebuild(
     """
     report = Report(known_before=derived.totals().verified_blobs)
     gap = ALL_TIME if all_names else services.gap()
-    for url in dict.fromkeys([*urls, *Node.objects.values_list("url", flat=True)]):
+    for url in dict.fromkeys([*urls, *Node.objects.members().values_list("url", flat=True)]):
         try:
             node, adopted = node_adopt(
                 base_url=url, adopts_blobs=True, gap=gap, on_progress=on_progress

@@ -305,6 +305,17 @@ def test_a_node_of_another_cluster_is_not_read() -> None:
     assert not Blob.objects.exists()
 
 
+def test_a_node_that_was_removed_is_not_read() -> None:
+    with node_server(holding("a.txt")) as server:
+        add_node("8001", url=server.url, store_id=STORE, mode="removed")
+        Cluster.objects.create(cluster_id=CLUSTER, created_at=timezone.now())
+        with pytest.raises(CommandError, match="name one with --node URL"):
+            rebuild()
+        with pytest.raises(CommandError, match="read whole"):
+            rebuild(server.url)
+    assert not Replica.objects.exists()
+
+
 def test_without_any_node_it_says_what_to_do() -> None:
     with pytest.raises(CommandError, match="name one with --node URL"):
         rebuild()
