@@ -14,6 +14,7 @@ from mini_dropbox.zerocopy import FileCutShort, is_in_memory
 from node_app.blobstore import CHUNK_BYTES, BlobReader
 from node_app.compression import ENCODING, CompressedReader, Readable
 from node_app.dataplane.encodings import prefers
+from node_app.dataplane.holding import FramesHashing, held_to
 from node_app.dataplane.http import ClientGone, Request, attachment, header
 from node_app.dataplane.ranges import ByteRange, Unsatisfiable, matching_etag, parse_range
 from node_app.errors import (
@@ -21,11 +22,13 @@ from node_app.errors import (
     BlobDamaged,
     BlobNotFound,
     MasterError,
+    NoGoodCopy,
     PeerError,
     StoreFailed,
     Unavailable,
 )
 from node_app.local_blobstore import LocalBlobReader
+from node_app.master_client import Located
 from node_app.node import Node
 from node_app.peer_client import PeerAnswer
 
@@ -61,14 +64,23 @@ class _Form:
     headers: Headers = field(default_factory=list)
     costly: bool = False
 
+    @property
+    def is_small(self) -> bool:
+        """Whether it is a plain content that is read, and verified, at once."""
+        return self.size <= INLINE_BYTES and not self.headers and not self.costly
+
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A blob that this node does not have, and the peers that could not be asked for it."""
+    """A blob that this node cannot serve, and the peers that could not be asked for it.
+
+    `damaged` are the nodes whose copy is not what was stored.
+    """
 
     blob_hash: str
     name: str
     unreachable: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
 
 async def retrieve(request: Request, node: Node) -> None:
@@ -78,31 +90,49 @@ async def retrieve(request: Request, node: Node) -> None:
     if not is_blob_hash(blob_hash):
         raise BadHash("Name the blob by its MD5, 32 lower-case hex digits: /retrieve?hash=<md5>.")
     name = _download_name(query.get("name"), blob_hash)
+    wanted = _Wanted(blob_hash, name)
     try:
         await serve_own(request, node, blob_hash, name)
     except BlobNotFound:
-        await _serve_from_peer(request, node, blob_hash, name)
+        await _serve_from_peer(request, node, wanted)
     except StoreFailed as failure:
         if request.started:
             raise
+        if isinstance(failure, BlobDamaged):
+            wanted.damaged.append(node.settings.node_id)
         try:
-            await _serve_from_peer(request, node, blob_hash, name)
+            await _serve_from_peer(request, node, wanted)
         except BlobNotFound:
             # A copy that cannot be read now is not an unknown blob.
             raise failure from None
 
 
 async def serve_own(request: Request, node: Node, blob_hash: str, name: str | None = None) -> None:
-    """Serve this node's copy, with ranges and conditions; BlobNotFound when there is none."""
-    store = node.store
-    if store.opens_locally:
-        reader = store.open(blob_hash)
-    else:
-        reader = await node.run(store.open, blob_hash)
+    """Serve this node's copy, with ranges and conditions; BlobNotFound when there is none.
+
+    No byte of a copy is sent that was not verified within the period of a scrub, or as it is sent.
+    BlobDamaged breaks off an answer that has begun; the copy is set aside soon, and whoever asks
+    next waits for that.
+    """
     try:
-        await _serve(request, node, reader, blob_hash, name or blob_hash)
-    finally:
-        reader.close()
+        reader = await _open(node, blob_hash)
+        try:
+            await _serve(request, node, reader, blob_hash, name or blob_hash)
+        finally:
+            reader.close()
+    except BlobNotFound:
+        node.verifier.note_absence(blob_hash)
+        raise
+    except BlobDamaged:
+        node.verifier.doubt(blob_hash)
+        raise
+
+
+async def _open(node: Node, blob_hash: str) -> BlobReader:
+    if node.store.opens_locally:
+        return node.store.open(blob_hash)
+    reader: BlobReader = await node.run(node.store.open, blob_hash)
+    return reader
 
 
 async def _serve(
@@ -132,8 +162,27 @@ async def _serve(
     headers += [*naming(name), *form.headers, header(b"content-length", wanted.length)]
     if request.method == "HEAD":
         await request.respond(status, b"", headers)
-    elif wanted.length <= INLINE_BYTES and node.store.opens_locally and not form.costly:
-        body = _read_at_once(form, blob_hash, wanted)
+    elif form.is_small and node.store.opens_locally:
+        body = read_small(form.source, blob_hash)[wanted.start : wanted.stop]
+        await request.respond(status, body, headers)
+    elif node.verifier.is_verified(blob_hash, reader):
+        await _send(request, node, form, wanted, (status, headers))
+    elif form.source is reader and status == 200 and not node.verifier.is_checking(blob_hash):
+        await _send_verified(request, node, reader, blob_hash, headers)
+    else:
+        if node.store.has_stamps:
+            await node.verifier.confirm(blob_hash, reader)
+        await _send(request, node, form, wanted, (status, headers))
+
+
+async def _send(
+    request: Request, node: Node, form: _Form, wanted: ByteRange, head: tuple[int, Headers]
+) -> None:
+    """Answer with a part, or all, of what is known to be good."""
+    status, headers = head
+    if wanted.length <= INLINE_BYTES and node.store.opens_locally and not form.costly:
+        body = form.source.read_at(wanted.start, wanted.length)
+        _check_whole(body, wanted.length)
         await request.respond(status, body, headers)
     elif request.can_send_files and isinstance(form.source, LocalBlobReader):
         await _check_readable(node, form.source, wanted.start)
@@ -144,6 +193,19 @@ async def _serve(
         pieces = await _begun(_pieces(node, form.source, wanted))
         await request.start(status, headers)
         await _send_pieces(request, pieces)
+
+
+async def _send_verified(
+    request: Request, node: Node, reader: BlobReader, blob_hash: str, headers: Headers
+) -> None:
+    """Send a whole content that is verified on the way, and remember it if it is good."""
+    hashing = hashlib.md5(usedforsecurity=False)
+    pieces = _pieces(node, reader, ByteRange(0, reader.size))
+    # What is found damaged before the answer begins, a peer can serve.
+    begun = await _begun(held_to(blob_hash, pieces, hashing, node.run))
+    await request.start(200, headers)
+    await _send_pieces(request, begun)
+    await node.verifier.note(blob_hash, reader.stamp)
 
 
 def _form(request: Request, reader: BlobReader, blob_hash: str) -> _Form:
@@ -173,14 +235,6 @@ def read_small(source: Readable, blob_hash: str) -> bytes:
         logger.error("The copy of %s is damaged", blob_hash)
         raise BlobDamaged("This node's copy of the blob is damaged.")
     return content
-
-
-def _read_at_once(form: _Form, blob_hash: str, wanted: ByteRange) -> bytes:
-    if form.size <= INLINE_BYTES and not form.headers:
-        return read_small(form.source, blob_hash)[wanted.start : wanted.stop]
-    body = form.source.read_at(wanted.start, wanted.length)
-    _check_whole(body, wanted.length)
-    return body
 
 
 async def _check_readable(node: Node, source: LocalBlobReader, offset: int) -> None:
@@ -235,31 +289,36 @@ def _check_whole(piece: bytes, length: int) -> None:
         raise Unavailable("The blob has become shorter while it was read.")
 
 
-async def _serve_from_peer(request: Request, node: Node, blob_hash: str, name: str) -> None:
+async def _serve_from_peer(request: Request, node: Node, wanted: _Wanted) -> None:
     """Stream from the first peer that has the blob.
 
     404 when neither the nodes that answer nor the master know of it; 503 while a node that has
-    it, or may have it and the master is away, cannot be reached.
+    it, or may have it and the master is away, cannot be reached, and when no copy is good.
     """
-    holders = node.cluster.holders(blob_hash)
-    wanted = _Wanted(blob_hash, name)
+    holders = node.cluster.holders(wanted.blob_hash)
     tried: set[str] = set()
     for peer in holders[:GUESSES]:
         tried.add(peer.node_id)
         if await _relay(request, node, peer, wanted):
             return
     try:
-        known = await node.master.replicas(blob_hash)
+        located = await node.master.locate(wanted.blob_hash)
     except MasterError:
         # Without the master, every node has to be asked.
-        known = [peer.node_id for peer in holders]
+        located = Located(tuple(peer.node_id for peer in holders), is_stored=False)
     for peer in holders:
-        if known and peer.node_id in known and peer.node_id not in tried:
+        if located and peer.node_id in located.node_ids and peer.node_id not in tried:
             tried.add(peer.node_id)
             if await _relay(request, node, peer, wanted):
                 return
-    if wanted.unreachable and known:
+    if wanted.unreachable and located and located.node_ids:
         raise Unavailable("No node that has this blob can be reached now; try again in a moment.")
+    if wanted.damaged or (located and located.is_stored):
+        logger.error("No node has a good copy of %s", wanted.blob_hash)
+        raise NoGoodCopy(
+            "Every copy of this blob is damaged or lost. Upload the file again to restore it; the "
+            "nodes keep what is left of it in their quarantine folders."
+        )
     raise BlobNotFound("No node has a blob with this hash.")
 
 
@@ -275,10 +334,19 @@ async def _relay(request: Request, node: Node, peer: NodeEntry, wanted: _Wanted)
         async with node.peers.open(peer, request.method, wanted.blob_hash, conditions) as answer:
             if answer.status not in SERVED:
                 if answer.status != BlobNotFound.status:
-                    wanted.unreachable.append(peer.node_id)
+                    code = (await answer.json()).get("code")
+                    is_damaged = code == BlobDamaged.code
+                    (wanted.damaged if is_damaged else wanted.unreachable).append(peer.node_id)
                 return False
-            await _relay_body(request, answer, wanted.name)
+            await _relay_body(request, node, answer, wanted)
             return True
+    except BlobDamaged as error:
+        # Something on the way to here has changed what the peer has read.
+        logger.warning("%s sent other bytes than those of %s", peer.url, wanted.blob_hash)
+        if request.started:
+            raise Unavailable("The peer sent other bytes than the blob's.") from error
+        wanted.unreachable.append(peer.node_id)
+        return False
     except PeerError as error:
         if request.started:
             # Part of the body is out: only a broken connection can say that the rest is missing.
@@ -288,7 +356,7 @@ async def _relay(request: Request, node: Node, peer: NodeEntry, wanted: _Wanted)
         return False
 
 
-async def _relay_body(request: Request, answer: PeerAnswer, name: str) -> None:
+async def _relay_body(request: Request, node: Node, answer: PeerAnswer, wanted: _Wanted) -> None:
     headers = [
         *_COMMON,
         *(
@@ -298,9 +366,15 @@ async def _relay_body(request: Request, answer: PeerAnswer, name: str) -> None:
         ),
     ]
     if answer.status in {200, 206}:
-        headers += naming(name)
+        headers += naming(wanted.name)
+    pieces: AsyncIterator[bytes] = answer.content.iter_any()
+    # The peer has verified what it sends a part of.
+    if answer.status == 200 and request.method == "GET":
+        is_encoded = "Content-Encoding" in answer.headers
+        hashing = FramesHashing() if is_encoded else hashlib.md5(usedforsecurity=False)
+        pieces = await _begun(held_to(wanted.blob_hash, pieces, hashing, node.run))
     await request.start(answer.status, headers)
-    await _send_pieces(request, answer.content.iter_any())
+    await _send_pieces(request, pieces)
 
 
 def blob_headers(etag: str) -> Headers:

@@ -109,7 +109,7 @@ def test_a_file_of_an_earlier_version_is_upgraded_in_place_and_only_once(path: P
 
     for _ in range(2):
         database = NodeDatabase(path)
-        row = ("old", "sha256", 5, "old.txt", "text/plain", 1.5, "", None)
+        row = ("old", "sha256", 5, "old.txt", "text/plain", 1.5, "", None, "", None)
         assert database.read(f"SELECT {COLUMNS} FROM blob") == [row]  # noqa: S608  a constant
         database.close()
 

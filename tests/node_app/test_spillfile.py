@@ -49,7 +49,7 @@ def any_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(spillfile, "MAX_RINGS", 0)
         monkeypatch.setattr(spillfile, "_rings", spillfile.Rings())
     elif request.param == "refused at first":
-        monkeypatch.setattr(spillfile, "_set_direct", lambda *_, **__: False)
+        monkeypatch.setattr(spillfile, "set_direct", lambda *_, **__: False)
     elif request.param == "refused later":
         monkeypatch.setattr(spillfile, "FileIO", RefusingFile)
 

@@ -12,9 +12,11 @@ from uvicorn.server import ServerState
 
 from mini_dropbox.patient_protocol import PatientProtocol
 from node_app.dataplane.app import DataPlane
+from node_app.verifier import Verifier
 from tests.support.blob_backends import LocalBackend
 
 MASTER = "http://127.0.0.1:9999"
+MAX_AGE = 3600.0
 DATE = (b"date", b"Mon, 23 Nov 2026 00:00:00 GMT")
 
 
@@ -25,9 +27,12 @@ class ReadingNode:
         self.backend = LocalBackend(folder)
         self.store: Any = self.backend.store
         self.allowed_origins = frozenset({MASTER})
-        self.settings = SimpleNamespace(node_url="http://127.0.0.1:8009", allowed_hosts=("nas",))
+        self.settings = SimpleNamespace(
+            node_id="8009", node_url="http://127.0.0.1:8009", allowed_hosts=("nas",)
+        )
         self.cluster = SimpleNamespace(holders=lambda _: [])
-        self.master = SimpleNamespace(replicas=self._replicas)
+        self.master = SimpleNamespace(locate=self._locate)
+        self.verifier = Verifier(self.store, self.run, max_age=MAX_AGE)
         self.data_plane = DataPlane(self, _fallback)  # type: ignore[arg-type]
         self.quick_answers = self.data_plane.quick_answers
         self.quick_answers.start()
@@ -35,7 +40,7 @@ class ReadingNode:
     async def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         return await asyncio.to_thread(function, *arguments, **options)
 
-    async def _replicas(self, _: str) -> None:
+    async def _locate(self, _: str) -> None:
         return None
 
 
