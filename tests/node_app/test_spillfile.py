@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -44,7 +45,7 @@ def any_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
             return super().write(data)
 
     if request.param == "no such thing":
-        monkeypatch.setattr(spillfile.sys, "platform", "elsewhere")
+        monkeypatch.setattr(sys, "platform", "elsewhere")
     elif request.param == "no ring":
         monkeypatch.setattr(spillfile, "MAX_RINGS", 0)
         monkeypatch.setattr(spillfile, "_rings", spillfile.Rings())
