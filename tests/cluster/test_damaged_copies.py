@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.cluster
 
 MIB = 1024 * 1024
+PATIENCE = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,13 @@ def copy_of(cluster: Cluster, node: Server, content: bytes) -> Path:
     return path
 
 
+def is_whole(cluster: Cluster, node: Server, content: bytes) -> bool:
+    """Tell whether a node has a good copy on its disk, and the master knows of it."""
+    folder = cluster.data_dir / f"node_{node.node_id}"
+    copies = [path.read_bytes() for path in folder.glob(f"blobs/*/*/{md5(content)}")]
+    return copies == [content] and node.node_id in replicas(cluster, content)
+
+
 def read(node: Server, content: bytes, **headers: str) -> bytes | None:
     """Return a whole answer's body; None for one that says no, or breaks off."""
     try:
@@ -62,7 +70,7 @@ def replicas(cluster: Cluster, content: bytes) -> list[str]:
 
 @pytest.mark.parametrize("harm", damage.ALL, ids=lambda harm: harm.__name__)
 @pytest.mark.parametrize("asked", [{}, {"Range": "bytes=100-299"}], ids=["whole", "range"])
-def test_a_bad_copy_is_never_served_and_the_master_forgets_it(
+def test_a_bad_copy_is_never_served_and_replaced_by_a_good_one(
     shared: Cluster, harm: Damage, asked: dict[str, str]
 ) -> None:
     content = uploaded(shared)
@@ -77,14 +85,11 @@ def test_a_bad_copy_is_never_served_and_the_master_forgets_it(
     assert first is not None or not asked
     assert read(harmed, content, **asked) == right
     assert read(other, content, **asked) == right
-    eventually(lambda: replicas(shared, content) == [other.node_id], what="the master has heard")
+    eventually(lambda: is_whole(shared, harmed, content), PATIENCE, what="a new copy is made")
+    assert len(replicas(shared, content)) == 2
     quarantine = shared.data_dir / f"node_{harmed.node_id}" / "quarantine"
     kept = [each for each in quarantine.glob(f"{md5(content)}.*") if each.suffix != ".json"]
     assert len(kept) == (harm is not damage.delete)
-    # An upload of the same content makes the copy whole again.
-    assert harmed.upload(content).ok
-    eventually(lambda: len(replicas(shared, content)) == 2)
-    assert copy_of(shared, harmed, content).read_bytes() == content
 
 
 def test_when_no_copy_is_good_the_answer_says_so_until_the_file_is_uploaded_again(
@@ -114,7 +119,7 @@ def test_when_no_copy_is_good_the_answer_says_so_until_the_file_is_uploaded_agai
 @pytest.mark.parametrize("size", [1_000, 100_000, 3 * MIB])
 def test_a_scrub_finds_what_no_file_system_tells_of(shared: Cluster, size: int) -> None:
     content = uploaded(shared, size)
-    harmed, other = shared.nodes
+    harmed = shared.nodes[0]
     path = copy_of(shared, harmed, content)
     damage.flip(path)
     database = shared.data_dir / f"node_{harmed.node_id}" / "node.sqlite3"
@@ -123,9 +128,8 @@ def test_a_scrub_finds_what_no_file_system_tells_of(shared: Cluster, size: int) 
     progress = scrub(shared, harmed)
 
     assert progress["running"]
-    eventually(lambda: replicas(shared, content) == [other.node_id], what="the master has heard")
-    assert not path.exists()
-    assert read(harmed, content) == content
+    eventually(lambda: is_whole(shared, harmed, content), PATIENCE, what="a new copy is made")
+    assert [read(node, content) for node in shared.nodes] == [content] * 2
     ended = eventually(lambda: ended_round(harmed), what="the pass has ended")
     assert ended["bad_found"] == 1
     assert ended["blobs_checked"] > 0
@@ -156,7 +160,7 @@ def test_a_loss_is_told_by_a_node_that_was_restarted_while_the_master_was_away(
 ) -> None:
     cluster = start_cluster(COMPRESSION="off")
     content = uploaded(cluster)
-    harmed, other = cluster.nodes
+    harmed = cluster.nodes[0]
     with cluster.frozen(cluster.master):
         damage.truncate(copy_of(cluster, harmed, content))
         assert read(harmed, content) == content
@@ -166,8 +170,21 @@ def test_a_loss_is_told_by_a_node_that_was_restarted_while_the_master_was_away(
         worker.kill()
         eventually(lambda: cluster.has_new_worker(harmed, worker), 20, what="it is back")
 
-    eventually(lambda: replicas(cluster, content) == [other.node_id], 20)
-    assert read(harmed, content) == content
+    eventually(lambda: is_whole(cluster, harmed, content), PATIENCE, what="a new copy is made")
+    assert f"Node {harmed.node_id} has lost 1 copies" in cluster.log
+
+
+def test_the_master_names_no_node_whose_copy_is_lost(start_cluster: StartCluster) -> None:
+    # With the second node gone there is nobody to make a new copy from.
+    cluster = start_cluster(COMPRESSION="off")
+    content = uploaded(cluster)
+    harmed, other = cluster.nodes
+    with cluster.frozen(other):
+        damage.flip(copy_of(cluster, harmed, content))
+        assert read(harmed, content, Range="bytes=0-9") is None
+        eventually(lambda: replicas(cluster, content) == [other.node_id], PATIENCE)
+
+    eventually(lambda: read(harmed, content) == content, PATIENCE)
 
 
 def test_a_restart_costs_no_copy_its_trust(start_cluster: StartCluster) -> None:
