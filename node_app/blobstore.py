@@ -180,7 +180,7 @@ class BlobStore(ABC):
         `pieces` yields the content of a reader as the caller wants it read. StoreFailed when the
         disk fails. What is good is the caller's to note (`note_verified`).
         """
-        record, stamp = self._index.get(blob_hash), self._stamp(blob_hash)
+        stamp, record = self._stamp(blob_hash), self._index.get(blob_hash)
         expected = None if record is None else Digests(record.hash, record.sha256, record.size)
         reason, found = "damaged", None
         try:
@@ -202,7 +202,7 @@ class BlobStore(ABC):
         with self._lock(blob_hash), storage_errors():
             if self._has_changed(evidence, stamp):
                 return Checked(Check.CHANGED)
-            self._set_aside(evidence, record)
+            self._set_aside(evidence, self._index.get(blob_hash))
         return Checked(Check.BAD)
 
     def _has_changed(self, evidence: Evidence, stamp: str) -> bool:
