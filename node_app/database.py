@@ -95,6 +95,7 @@ class NodeDatabase:
 
     def __init__(self, path: Path) -> None:
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._is_closed = False
         self._writer = self._connect(path)
         self._upgrade()
         self._reader = self._connect(path)
@@ -110,6 +111,8 @@ class NodeDatabase:
         """Queue several; the future is done once all of it is on disk."""
         future: Future[None] = Future()
         self._writes.put((statements, future))
+        if self._is_closed:
+            self._refuse_rest()
         return future
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -159,7 +162,16 @@ class NodeDatabase:
                         group.append(following)
             self._commit(group)
             if closing:
-                return
+                break
+        self._is_closed = True
+        self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        """Let nobody wait for ever for what came after the end."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if late := self._writes.get_nowait():
+                    late[1].set_exception(sqlite3.ProgrammingError("The database is closed."))
 
     def _commit(self, group: Sequence[_Write]) -> None:
         try:

@@ -170,6 +170,15 @@ def test_closing_finishes_what_is_queued(path: Path) -> None:
     reopened.close()
 
 
+def test_a_write_after_the_end_is_an_error_and_no_wait(path: Path) -> None:
+    database = NodeDatabase(path)
+    database.close()
+
+    error = database.write(INSERT, ("late",)).exception(SECONDS)
+
+    assert isinstance(error, sqlite3.ProgrammingError)
+
+
 def test_many_threads_read_and_write_at_once(database: NodeDatabase) -> None:
     seen: list[int] = []
 

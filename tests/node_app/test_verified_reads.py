@@ -16,7 +16,7 @@ from mini_dropbox import zerocopy
 from mini_dropbox.patient_protocol import PatientProtocol
 from mini_dropbox.quick_protocol import QuickProtocol
 from node_app.dataplane import retrieve
-from node_app.dataplane.holding import FramesHashing, held_to
+from node_app.dataplane.bodies import FramesHashing, held_to
 from node_app.dataplane.retrieve import INLINE_BYTES
 from node_app.errors import BlobDamaged
 from node_app.losses import Losses

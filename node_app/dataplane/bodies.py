@@ -1,9 +1,10 @@
-"""Bodies that are held to their blob's MD5 while they are sent.
+"""Bodies that are sent piece by piece, and held to their blob's MD5 while they are.
 
 The last piece is kept back until all of them have been hashed: nobody receives a whole answer with
 other bytes than those that were stored.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from typing import IO, Final, Protocol, cast
@@ -12,6 +13,7 @@ import zstandard
 
 from node_app.blocking import RunBlocking
 from node_app.compression import DAMAGED
+from node_app.dataplane.http import ClientGone, Request
 from node_app.errors import BlobDamaged
 
 # More is hashed in a thread: less takes the event loop no longer than a thread's turn.
@@ -68,3 +70,28 @@ async def held_to(
         raise BlobDamaged(DAMAGED)
     if held:
         yield held
+
+
+async def begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Return the same pieces once the first of them is there."""
+    first = await anext(pieces, b"")
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return all_of_them()
+
+
+async def send_pieces(request: Request, pieces: AsyncIterator[bytes]) -> None:
+    """Send a body as fast as the client takes it; ClientGone as soon as nobody does."""
+    gone = asyncio.ensure_future(request.wait_for_disconnect())
+    try:
+        async for piece in pieces:
+            if gone.done():
+                raise ClientGone
+            await request.send(piece, more=True)
+        await request.send(b"")
+    finally:
+        gone.cancel()
