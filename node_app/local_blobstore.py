@@ -196,10 +196,6 @@ class LocalBlobStore(BlobStore):
         now = time.time()
         return self._index.due_for_scrub(now - max_age, now, limit)
 
-    def following(self, blob_hash: str, *, limit: int) -> list[BlobRecord]:
-        """Return the next blobs in the order of their hashes."""
-        return self._index.page(blob_hash, limit)
-
     def note_all_verified(self, records: Sequence[BlobRecord]) -> None:
         """Note many as good, with the stamps and times that their records have."""
         self._index.set_verified(records)

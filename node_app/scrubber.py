@@ -120,7 +120,7 @@ class Scrubber:
         last = ""
         try:
             with self._under_way():
-                while blobs := self._store.following(last, limit=BATCH):
+                while blobs := self._store.page(last, BATCH):
                     self._check_all(blobs)
                     last = blobs[-1].hash
         finally:

@@ -1,6 +1,6 @@
 """What nodes say to the master: heartbeats and groups of registrations, signed."""
 
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -48,7 +48,7 @@ class LossesView(APIView):
         removed = services.losses_record(
             node_id=signed_by(request),
             losses=form.to_losses(),
-            sender=parse_sender(request.data),
+            sender=parse_sender(cast("dict[str, Any]", request.data)),
         )
         return Response({"removed": removed})
 
