@@ -1,11 +1,13 @@
 """Every write to the master's database. Keyword-only, typed, each one transaction."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Count
 from django.utils import timezone
 
 from master_app import derived, membership
@@ -14,7 +16,9 @@ from master_app.errors import CopiesBeingForgotten, NodeRemoved, SizeConflict
 from master_app.models import Blob, File, Node, NodeMode, Replica, node_state
 from master_app.prepared import PreparedInsert, PreparedQuery
 from master_app.repair.services import tasks_add
-from mini_dropbox.wire import ClusterMap, Heartbeat, NodeEntry, Registration, Sender
+from mini_dropbox.wire import ClusterMap, Heartbeat, Loss, NodeEntry, Registration, Sender
+
+logger = logging.getLogger(__name__)
 
 # The weight of a node whose back end has no size of its own; weights are capacities in GiB.
 WEIGHT_WITHOUT_CAPACITY = 100.0
@@ -214,6 +218,31 @@ def _nodes_named(registrations: Sequence[Registration], sender: Sender | None) -
         _, store_id = nodes.get(sender.node_id, (None, None))
         membership.check_sender(sender=sender, store_id=store_id)
     return {node_id: key for node_id, (key, _) in nodes.items()}
+
+
+@transaction.atomic
+def losses_record(*, node_id: str, losses: Sequence[Loss], sender: Sender | None = None) -> int:
+    """Forget the copies that a node has no more, and have others made; return how many. Idempotent.
+
+    A node says so only while it has no such copy, so that no moment needs to be compared.
+    NodeRefused if the sender is not let in.
+    """
+    if sender is not None:
+        known = Node.objects.filter(node_id=sender.node_id).values_list("store_id", flat=True)
+        membership.check_sender(sender=sender, store_id=known.first())
+    hashes = {loss.hash for loss in losses}
+    lost = Replica.objects.filter(node__node_id=node_id, blob__hash__in=hashes)
+    keys = list(lost.values_list("blob", flat=True))
+    lost.delete()
+    copies = {}
+    for blob in Blob.objects.filter(pk__in=keys).annotate(copies=Count("replicas")):
+        copies[blob.pk] = blob.copies
+        if not blob.copies:
+            logger.error("No node has a good copy of %s any more", blob.hash)
+    if copies:
+        logger.warning("Node %s has lost %d copies", node_id, len(copies))
+        tasks_add(copies=copies)
+    return len(copies)
 
 
 def _replicas_add(

@@ -14,7 +14,13 @@ RETRY_AFTER_SECONDS: Final = 2
 # Probes and the cluster's own requests have places apart: a rush of clients must neither look
 # like a dead process nor make nodes count as down.
 RESERVED_PATHS: Final = frozenset(
-    {"/health", "/metrics", wire.HEARTBEAT_PATH, wire.REGISTRATIONS_PATH}
+    {
+        "/health",
+        "/metrics",
+        wire.HEARTBEAT_PATH,
+        wire.REGISTRATIONS_PATH,
+        wire.LOSSES_PATH,
+    }
 )
 MAX_RESERVED_AT_WORK: Final = 16
 

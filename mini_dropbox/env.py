@@ -96,6 +96,8 @@ class Env:
     repair_grace_seconds: float
     collect_grace_seconds: float
     repair_mb_per_second: float
+    scrub_days: float
+    scrub_mb_per_second: float
     supervised: bool
     seedream_api_key: str | None = field(repr=False)
     seedream_provider: SeedreamProvider | None
@@ -301,6 +303,8 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
         repair_mb_per_second=reader.number(
             "REPAIR_MB_PER_SECOND", 100.0, minimum=0.1, maximum=100_000
         ),
+        scrub_days=reader.number("SCRUB_DAYS", 30.0, minimum=0.01, maximum=3650),
+        scrub_mb_per_second=reader.number("SCRUB_MB_PER_SECOND", 20.0, minimum=0.1, maximum=10_000),
         supervised=reader.parsed("SUPERVISED", False, _parse_boolean, "true or false"),
         seedream_api_key=reader.secret("SEEDREAM_API_KEY"),
         seedream_provider=reader.optional_choice("SEEDREAM_PROVIDER", SeedreamProvider),

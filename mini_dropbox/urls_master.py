@@ -28,6 +28,7 @@ urlpatterns = [
     path("metrics", MetricsView.as_view(), name="metrics"),
     path(wire.HEARTBEAT_PATH.lstrip("/"), internal.HeartbeatView.as_view()),
     path(wire.REGISTRATIONS_PATH.lstrip("/"), internal.RegistrationsView.as_view()),
+    path(wire.LOSSES_PATH.lstrip("/"), internal.LossesView.as_view()),
     path("api/v1/", include(router.urls)),
     path("api/v1/collection/", collection.CollectionView.as_view(), name="collection"),
     path("api/v1/repair/", repair.RepairView.as_view(), name="repair"),

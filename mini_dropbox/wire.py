@@ -37,6 +37,8 @@ INVENTORY_NAMES_PATH: Final = "/internal/inventory/names"
 MAX_INVENTORY_PAGE: Final = 1000
 # The code of the refusal of a node whose data folder belongs to another cluster.
 FOREIGN_CLUSTER: Final = "foreign_cluster"
+LOSSES_PATH: Final = "/internal/losses"
+SCRUB_PATH: Final = "/internal/scrub"
 
 
 class WireError(ValueError):
@@ -346,3 +348,19 @@ class RemovalResult:
             return cls(hash=str(data["hash"]), status=status, reason=str(data["reason"]))
         except (KeyError, TypeError, ValueError) as error:
             raise WireError(f"This is not the result of a removal: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A copy that a node has no more: why (`damaged`, `unreadable` or `missing`), and who noticed.
+
+    `found_by` is `read`, `scrub` or `upload`; `at` is in unix seconds, by the node's clock.
+    """
+
+    hash: str
+    reason: str
+    found_by: str
+    at: float
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))

@@ -10,17 +10,19 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from node_app.database import NodeDatabase, Statement, wait_for
 
 logger = logging.getLogger(__name__)
 
-REMEMBERED_SIZES: Final = 16_384
 NOTED_SECONDS: Final = 60.0
-COLUMNS: Final = "hash, sha256, size, name, content_type, stored_at, encoding, stored_size"
+REMEMBERED: Final = 16_384
+COLUMNS: Final = (
+    "hash, sha256, size, name, content_type, stored_at, encoding, stored_size, stamp, verified_at"
+)
 _row: Final = attrgetter(*COLUMNS.split(", "))
 _NAME_NOTED_AT: Final = "SELECT stored_at FROM further_name WHERE hash = ? AND name = ?"
 _ADD_NAME: Final = "INSERT OR REPLACE INTO further_name VALUES (?, ?, ?, ?)"
@@ -37,6 +39,8 @@ class BlobRecord:
 
     `encoding` is how the bytes stand on disk, empty for as they are, and `stored_size` what they
     take there; None while nobody has tried yet whether compression makes it less.
+    `stamp` is what the file looked like when its bytes were good, `verified_at` when that was, in
+    unix seconds; both say nothing of which blob it is.
     """
 
     hash: str
@@ -47,6 +51,8 @@ class BlobRecord:
     stored_at: float
     encoding: str = ""
     stored_size: int | None = None
+    stamp: str = field(default="", compare=False)
+    verified_at: float | None = field(default=None, compare=False)
 
     @property
     def saved(self) -> int:
@@ -68,6 +74,14 @@ class Totals:
         return self.size - self.saved
 
 
+class Known(NamedTuple):
+    """What every read asks of a blob; see `BlobRecord`."""
+
+    size: int
+    stamp: str
+    verified_at: float | None
+
+
 class BlobIndex:
     """The table `blob` of a node's database. StoreFull or StoreFailed when it cannot be written."""
 
@@ -77,14 +91,14 @@ class BlobIndex:
         (totals,) = database.read(f"SELECT {sums} FROM blob")  # noqa: S608  a constant
         self._totals = Totals(*totals)
         self._counting = threading.Lock()
-        self._sizes: dict[str, int] = {}
+        self._known: dict[str, Known] = {}
 
     def put(self, records: Sequence[BlobRecord], *, along: Sequence[Statement] = ()) -> None:
         """Keep the records of blobs that have none, all or nothing; returns once on disk.
 
         `along` is committed with them.
         """
-        sql = f"INSERT INTO blob ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+        sql = f"INSERT INTO blob ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
         self._wait([*((sql, _row(record)) for record in records), *along])
         for record in records:
             self._counted(1, record.size, record.saved)
@@ -135,30 +149,80 @@ class BlobIndex:
         )
         return [BlobRecord(*row) for row in self._database.read(sql, (before, limit))]
 
-    def set_stored(self, record: BlobRecord, *, encoding: str, stored_size: int) -> None:
-        """Note how a known blob stands on disk; returns once that is on disk."""
-        sql = "UPDATE blob SET encoding = ?, stored_size = ? WHERE hash = ?"
-        self._wait([(sql, (encoding, stored_size, record.hash))])
+    def due_for_scrub(self, before: float, now: float, limit: int) -> list[BlobRecord]:
+        """Return blobs last verified before a moment, or never, or in the future; oldest first."""
+        # The index has those that were never verified first.
+        sql = f"SELECT {COLUMNS} FROM blob ORDER BY verified_at LIMIT ?"  # noqa: S608
+        oldest = [BlobRecord(*row) for row in self._database.read(sql, (limit,))]
+        due = [r for r in oldest if r.verified_at is None or r.verified_at < before]
+        if due:
+            return due
+        sql = f"SELECT {COLUMNS} FROM blob WHERE verified_at > ? ORDER BY verified_at LIMIT ?"  # noqa: S608
+        return [BlobRecord(*row) for row in self._database.read(sql, (now, limit))]
+
+    def oldest_verification(self) -> float | None:
+        """Return when the blob that waits longest was verified; None for never, or for no blob."""
+        sql = "SELECT verified_at FROM blob ORDER BY verified_at LIMIT 1"
+        rows = self._database.read(sql)
+        return rows[0][0] if rows else None
+
+    def set_stored(
+        self, record: BlobRecord, *, encoding: str, stored_size: int, stamp: str = ""
+    ) -> None:
+        """Note how a known blob stands on disk; returns once that is on disk.
+
+        A `stamp` says that the file's bytes are good; without one, what is known of it stays.
+        """
+        sql = (
+            "UPDATE blob SET encoding = ?, stored_size = ?, stamp = iif(? = '', stamp, ?) "
+            "WHERE hash = ?"
+        )
+        self._wait([(sql, (encoding, stored_size, stamp, stamp, record.hash))])
+        self._known.pop(record.hash, None)
         self._counted(0, 0, record.size - stored_size - record.saved)
 
-    def size(self, blob_hash: str) -> int | None:
-        """Return a verified blob's size in bytes; remembered, for every read asks for it.
+    def set_verified(self, verified: Sequence[BlobRecord]) -> None:
+        """Note the stamps and times of records whose bytes are good; returns once on disk.
 
-        It may be that of a blob removed since: a content's size never changes.
+        What has another content by now, or is gone, stays as it is. Reads believe it at once, also
+        where the disk is full.
         """
-        size = self._sizes.get(blob_hash)
-        if size is None and (record := self.get(blob_hash)) is not None:
-            if len(self._sizes) >= REMEMBERED_SIZES:
-                self._sizes.clear()
-            size = self._sizes[blob_hash] = record.size
-        return size
+        for record in verified:
+            self._known[record.hash] = Known(record.size, record.stamp, record.verified_at)
+        sql = "UPDATE blob SET stamp = ?, verified_at = ? WHERE hash = ? AND sha256 = ?"
+        rows = [(r.stamp, r.verified_at, r.hash, r.sha256) for r in verified]
+        self._wait([(sql, row) for row in rows])
 
-    def remove(self, record: BlobRecord) -> None:
-        """Forget a blob, also for the journal's sake; returns once that is on disk."""
+    def known(self, blob_hash: str) -> Known | None:
+        """Return a verified blob's size and stamp; remembered, for every read asks for them.
+
+        They may be those of a blob removed since: a content's size never changes, and no other
+        file has its stamp.
+        """
+        known = self._known.get(blob_hash)
+        if known is None and (record := self.get(blob_hash)) is not None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            # What has been noted meanwhile is newer.
+            known = self._known.setdefault(
+                blob_hash, Known(record.size, record.stamp, record.verified_at)
+            )
+        return known
+
+    def remove(self, record: BlobRecord, *, along: Sequence[Statement] = ()) -> None:
+        """Forget a blob, also for the journal's sake; returns once that is on disk.
+
+        `along` is committed with it.
+        """
         tables = ("blob", "further_name", "journal")
         deletions = [f"DELETE FROM {table} WHERE hash = ?" for table in tables]  # noqa: S608
-        self._wait([(deletion, (record.hash,)) for deletion in deletions])
+        self._wait([*((deletion, (record.hash,)) for deletion in deletions), *along])
+        self._known.pop(record.hash, None)
         self._counted(-1, -record.size, -record.saved)
+
+    def write(self, statement: Statement) -> None:
+        """Carry out what belongs to no record; returns once that is on disk."""
+        self._wait([statement])
 
     def totals(self) -> Totals:
         """Return the totals, kept up to date in memory: every heartbeat asks for them."""

@@ -4,31 +4,37 @@ A name is believed only when its bytes were verified; what is found under a name
 to it is set aside, never served again.
 """
 
+import enum
+import errno
 import hashlib
 import logging
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from mini_dropbox.wire import RemovalOrder, RemovalResult, RemovalStatus
+from mini_dropbox.wire import Loss, RemovalOrder, RemovalResult, RemovalStatus
+from node_app import losses
 from node_app.blobindex import BlobIndex, BlobRecord, Totals
 from node_app.blobwriter import MEMORY_BYTES, BlobWriter, Digests
 from node_app.commits import Commit, Incoming, Outcome, going_on, without_repetition
 from node_app.disk import make_folder_durable, storage_errors
-from node_app.errors import BlobDamaged, BlobNotFound, HashCollision, NodeError
+from node_app.errors import BlobDamaged, BlobNotFound, HashCollision, NodeError, StoreFailed
+from node_app.evidence import Evidence
 from node_app.touches import Touches
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES: Final = 256 * 1024
 LOCK_STRIPES: Final = 256
-# Below this much free space a node takes no more blobs, so that its own records still fit.
-RESERVED_BYTES: Final = 16 * 1024 * 1024
-COMPRESSED_SUFFIX: Final = ".zst"
+# Who has noticed that a copy is lost.
+READ: Final = "read"
+SCRUB: Final = "scrub"
+UPLOAD: Final = "upload"
 COLLISION: Final = "Another content with this MD5 is stored already; this one cannot be kept."
 
 
@@ -41,13 +47,45 @@ class Space:
 
 
 class BlobReader(Protocol):
-    """An open blob. `read_at` may be called from any thread."""
+    """An open blob. `read_at` may be called from any thread.
+
+    `stamp` is what its file looks like, empty where the back end cannot tell: the same stamp means
+    that nobody has written to the file since.
+    """
 
     size: int
+
+    @property
+    def stamp(self) -> str: ...
 
     def read_at(self, offset: int, length: int) -> bytes: ...
 
     def close(self) -> None: ...
+
+
+class Check(enum.Enum):
+    """What reading a whole copy has shown."""
+
+    GOOD = enum.auto()
+    # It is set aside now.
+    BAD = enum.auto()
+    # It is gone, although the index knew of it.
+    LOST = enum.auto()
+    # Nobody knows of one.
+    UNKNOWN = enum.auto()
+    # Another file has taken its place meanwhile.
+    CHANGED = enum.auto()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A copy that was read; `stamp` is that of the file, empty where the back end has none."""
+
+    result: Check
+    stamp: str = ""
+
+
+Pieces = Callable[[BlobReader], Iterable[bytes]]
 
 
 class BlobStore(ABC):
@@ -59,6 +97,9 @@ class BlobStore(ABC):
 
     # Whether `open` only touches a local disk, so that an event loop may call it.
     opens_locally = False
+    # Whether a file that was verified can be known again. Where it cannot, whole contents are
+    # verified each time, and parts of them never: it would take a download of the whole.
+    has_stamps = False
 
     def __init__(self, folder: Path, index: BlobIndex) -> None:
         self._temporary = folder / "tmp"
@@ -66,6 +107,8 @@ class BlobStore(ABC):
         self._index = index
         self._locks = tuple(threading.Lock() for _ in range(LOCK_STRIPES))
         self._touches = Touches()
+        # Told of each copy that is lost, in the thread that has noticed.
+        self.on_loss: Callable[[], None] = lambda: None
         make_folder_durable(self._temporary)
         for leftover in self._temporary.iterdir():
             # Nobody was told that these bytes are safe: the process ended before it could.
@@ -103,6 +146,76 @@ class BlobStore(ABC):
         except (BlobNotFound, BlobDamaged):
             return False
         return digests.md5 == blob_hash and digests.sha256 == sha256
+
+    def is_verified(self, blob_hash: str, reader: BlobReader, *, max_age: float) -> bool:
+        """Tell whether this very file was found good, at most `max_age` seconds ago."""
+        known = self._index.known(blob_hash)
+        if known is None or known.verified_at is None or not known.stamp:
+            return False
+        # One from the future says nothing of how old it is.
+        return known.stamp == reader.stamp and 0 <= time.time() - known.verified_at < max_age
+
+    def note_verified(self, blob_hash: str, stamp: str) -> None:
+        """Note that the file that looks like this has the bytes it should have."""
+        record = self._index.get(blob_hash)
+        if stamp and record is not None:
+            self._index.set_verified([replace(record, stamp=stamp, verified_at=time.time())])
+
+    def follow_stamp(self, blob_hash: str) -> None:
+        """Go on trusting a file that has just lost a second name, which alone changes its ctime.
+
+        Where that cannot be noted, the next read verifies the file.
+        """
+        try:
+            with self._lock(blob_hash), storage_errors():
+                record, stamp = self._index.get(blob_hash), self._stamp(blob_hash)
+                if record is not None and record.stamp and _same_but_ctime(record.stamp, stamp):
+                    self._index.set_verified([replace(record, stamp=stamp)])
+        except NodeError as error:
+            logger.warning("The new stamp of %s is not on disk: %s", blob_hash, error)
+
+    def check(self, blob_hash: str, *, found_by: str, pieces: Pieces | None = None) -> Checked:
+        """Read the whole copy; one that is not what was stored is set aside, and its loss noted.
+
+        `pieces` yields the content of a reader as the caller wants it read. StoreFailed when the
+        disk fails. What is good is the caller's to note (`note_verified`).
+        """
+        stamp, record = self._stamp(blob_hash), self._index.get(blob_hash)
+        expected = None if record is None else Digests(record.hash, record.sha256, record.size)
+        reason, found = "damaged", None
+        try:
+            found = self._read_digests(blob_hash, pieces or whole)
+        except BlobNotFound:
+            return Checked(self._note_missing(blob_hash, found_by))
+        except BlobDamaged:
+            logger.warning("The copy of %s cannot be decompressed", blob_hash)
+        except StoreFailed as error:
+            if not _is_unreadable(error) or found_by != SCRUB:
+                raise
+            # Of a disk that fails as a whole nothing is to be learned about this copy.
+            self.probe()
+            reason = "unreadable"
+        if _is_good(found, blob_hash, expected):
+            unchanged = self._stamp(blob_hash) == stamp
+            return Checked(Check.GOOD, stamp) if unchanged else Checked(Check.CHANGED)
+        evidence = Evidence(blob_hash, reason, found_by, time.time(), expected, found)
+        with self._lock(blob_hash), storage_errors():
+            if self._has_changed(evidence, stamp):
+                return Checked(Check.CHANGED)
+            self._set_aside(evidence, self._index.get(blob_hash))
+        return Checked(Check.BAD)
+
+    def _has_changed(self, evidence: Evidence, stamp: str) -> bool:
+        """Tell whether something else stands under the name than what was found damaged."""
+        if stamp or self._stamp(evidence.hash):
+            return self._stamp(evidence.hash) != stamp
+        try:
+            found = self._read_digests(evidence.hash)
+        except BlobNotFound:
+            return True
+        except BlobDamaged:
+            return False
+        return _is_good(found, evidence.hash, evidence.expected)
 
     def delete(self, blob_hash: str, *, sha256: str) -> bool:
         """Remove the blob if it is the content with this SHA-256; return whether it was."""
@@ -190,8 +303,50 @@ class BlobStore(ABC):
         """Remove the blob, durably."""
 
     @abstractmethod
-    def _quarantine(self, blob_hash: str) -> None:
-        """Set the bytes under this name aside as evidence."""
+    def _quarantine(self, evidence: Evidence) -> None:
+        """Set the bytes under this name aside, with what is known of them."""
+
+    @abstractmethod
+    def _stamp(self, blob_hash: str) -> str:
+        """Return the stamp of what stands under the name; empty for nothing, or unknown."""
+
+    @abstractmethod
+    def _check_disk(self) -> None:
+        """StoreFailed when nothing of the store is in its place, be it a disk not mounted."""
+
+    def _set_aside(self, evidence: Evidence, record: BlobRecord | None) -> None:
+        logger.error(
+            "The copy of %s is %s, as a %s has found; it is set aside",
+            evidence.hash,
+            evidence.reason,
+            evidence.found_by,
+        )
+        self._quarantine(evidence)
+        named = {"reason": evidence.reason, "found_by": evidence.found_by}
+        self._lose(Loss(hash=evidence.hash, at=evidence.at, **named), record)
+
+    def _note_missing(self, blob_hash: str, found_by: str) -> Check:
+        with self._lock(blob_hash), storage_errors():
+            record = self._index.get(blob_hash)
+            if record is not None:
+                self._check_disk()
+                try:
+                    self._open_unverified(blob_hash).close()
+                except BlobNotFound:
+                    logger.error("The copy of %s is gone from this node", blob_hash)  # noqa: TRY400  no traceback
+                    loss = Loss(hash=blob_hash, reason="missing", found_by=found_by, at=time.time())
+                    self._lose(loss, record)
+                    return Check.LOST
+                return Check.CHANGED
+        return Check.UNKNOWN
+
+    def _lose(self, loss: Loss, record: BlobRecord | None) -> None:
+        """Forget the record, and keep the loss for the master, at once or not at all."""
+        if record is None:
+            self._index.write(losses.statement(loss))
+        else:
+            self._index.remove(record, along=[losses.statement(loss)])
+        self.on_loss()
 
     def _is_present(self, commit: Commit, record: BlobRecord | None) -> bool:
         """Compare with what stands under the name; a damaged blob is set aside."""
@@ -202,18 +357,21 @@ class BlobStore(ABC):
                     return True
                 if _same_bytes(reader, commit.writer):
                     return True
-            if record is None and self._read_digests(digests.md5).md5 == digests.md5:
+            found: Digests | None = self._read_digests(digests.md5)
+            if record is None and found is not None and found.md5 == digests.md5:
                 raise HashCollision(COLLISION)
         except BlobNotFound:
-            if record is not None and record.encoding:
-                # It says how the bytes that are gone were stored; the new ones are as they came.
-                self._index.remove(record)
+            if record is not None:
+                # It tells of a file that is gone. The new one is the master's to hear of.
+                loss = Loss(hash=digests.md5, reason="missing", found_by=UPLOAD, at=time.time())
+                self._lose(loss, record)
             return False
         except BlobDamaged:
-            logger.warning("The copy of %s cannot be decompressed", digests.md5)
-        self._quarantine(digests.md5)
-        if record is not None:
-            self._index.remove(record)
+            found = None
+        expected = None if record is None else digests
+        self._set_aside(
+            Evidence(digests.md5, "damaged", UPLOAD, time.time(), expected, found), record
+        )
         return False
 
     def _commit_group(self, group: Sequence[Commit]) -> None:
@@ -273,6 +431,9 @@ class BlobStore(ABC):
     def _put_records(self, group: Sequence[Commit]) -> None:
         if not group:
             return
+        for commit in group:
+            with commit:
+                commit.stamp = self._stamp(commit.digests.md5)
         try:
             self._index.put([commit.record() for commit in group])
         except NodeError as error:
@@ -282,15 +443,20 @@ class BlobStore(ABC):
                     with commit:
                         self._remove(commit.digests.md5)
 
-    def _read_digests(self, blob_hash: str) -> Digests:
-        with closing(self._open_unverified(blob_hash)) as reader:
-            steps = range(0, reader.size, CHUNK_BYTES)
-            return digests_of(reader.read_at(offset, CHUNK_BYTES) for offset in steps)
+    def _read_digests(self, blob_hash: str, pieces: Pieces | None = None) -> Digests:
+        with closing(self._open_unverified(blob_hash)) as reader, storage_errors():
+            return digests_of((pieces or whole)(reader))
 
     @contextmanager
     def _lock(self, blob_hash: str) -> Iterator[None]:
         with self._locks[_stripe(blob_hash)]:
             yield
+
+
+def whole(reader: BlobReader) -> Iterator[bytes]:
+    """Yield a blob's content."""
+    for offset in range(0, reader.size, CHUNK_BYTES):
+        yield reader.read_at(offset, CHUNK_BYTES)
 
 
 def digests_of(pieces: Iterable[bytes]) -> Digests:
@@ -301,6 +467,22 @@ def digests_of(pieces: Iterable[bytes]) -> Digests:
         sha256.update(piece)
         size += len(piece)
     return Digests(md5.hexdigest(), sha256.hexdigest(), size)
+
+
+def _is_good(found: Digests | None, blob_hash: str, expected: Digests | None) -> bool:
+    """Compare what was read with the record, or where there is none with the address."""
+    if found is None or expected is None:
+        return found is not None and found.md5 == blob_hash
+    return found == expected
+
+
+def _same_but_ctime(stamp: str, other: str) -> bool:
+    return stamp.rpartition(" ")[0] == other.rpartition(" ")[0]
+
+
+def _is_unreadable(error: StoreFailed) -> bool:
+    """Tell whether the disk cannot read these very bytes."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO
 
 
 def _stripe(blob_hash: str) -> int:

@@ -35,6 +35,8 @@ class Commit:
         self.was_compared = False
         self.found = False
         self.has_record = False
+        # What the file looked like once it was in its place.
+        self.stamp = ""
         self.error: NodeError | None = None
 
     @property
@@ -70,15 +72,18 @@ class Commit:
 
     def record(self) -> BlobRecord:
         digests, content_type = self.digests, self._incoming.content_type
+        now = time.time()
         return BlobRecord(
             hash=digests.md5,
             sha256=digests.sha256,
             size=digests.size,
             name=self._incoming.name,
             content_type=content_type,
-            stored_at=time.time(),
+            stored_at=now,
             # What cannot gain by compression is never tried.
             stored_size=None if may_gain(digests.size, content_type) else digests.size,
+            stamp=self.stamp,
+            verified_at=now,
         )
 
 

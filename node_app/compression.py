@@ -92,7 +92,10 @@ class Readable(Protocol):
 
 
 class StoredFile(Readable, Protocol):
-    """An open file of the store."""
+    """An open file of the store, and what it looks like (`BlobReader.stamp`)."""
+
+    @property
+    def stamp(self) -> str: ...
 
     def close(self) -> None: ...
 
@@ -213,6 +216,10 @@ class CompressedReader:
             pieces.append(piece)
             offset += len(piece)
         return b"".join(pieces)
+
+    @property
+    def stamp(self) -> str:
+        return self.file.stamp
 
     def close(self) -> None:
         self.file.close()

@@ -7,7 +7,6 @@ cut off on the way is still without its mark in the index, and is taken up again
 
 import logging
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -30,6 +29,7 @@ from node_app.compression import (
 )
 from node_app.disk import FILE_MODE, storage_errors
 from node_app.errors import BlobNotFound, NodeError, StoreFailed
+from node_app.giving_way import Rests, Stopped, take_lowest_priority
 from node_app.local_blobstore import LocalBlobReader, LocalBlobStore
 
 logger = logging.getLogger(__name__)
@@ -40,15 +40,6 @@ MIN_INTERVAL_SECONDS: Final = 0.2
 MAX_INTERVAL_SECONDS: Final = 10.0
 # After a full disk or a failing index.
 RETRY_SECONDS: Final = 60.0
-# After each frame the thread rests for as long as it worked, and while uploads are under way for
-# up to this long: under a load that never ends, compression goes on slowly.
-BUSY_SECONDS: Final = 1.0
-BUSY_STEP_SECONDS: Final = 0.05
-LOWEST_PRIORITY: Final = 19
-
-
-class Stopped(Exception):
-    """The node ends; what was under way is begun anew after the next start."""
 
 
 class Compressor:
@@ -59,9 +50,9 @@ class Compressor:
     ) -> None:
         self._store = store
         self._after = after_seconds
-        self._is_busy = is_busy
         self._interval = min(max(after_seconds / 4, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
         self._stopping = threading.Event()
+        self._rests = Rests(self._stopping, is_busy)
         self._thread = threading.Thread(target=self._work, name="compressor", daemon=True)
 
     def start(self) -> None:
@@ -84,7 +75,7 @@ class Compressor:
         return compressed
 
     def _work(self) -> None:
-        _give_way()
+        take_lowest_priority()
         wait = self._interval
         while not self._stopping.wait(wait):
             wait = self._interval
@@ -164,20 +155,5 @@ class Compressor:
         for offset in range(0, content.size, FRAME_BYTES):
             began = time.monotonic()
             yield content.read_at(offset, FRAME_BYTES)
-            self._rest(time.monotonic() - began)
-
-    def _rest(self, worked: float) -> None:
-        """Wait for as long as was worked, and then for uploads, but not for ever."""
-        rested, wait = 0.0, worked
-        while not self._stopping.wait(wait):
-            if rested >= BUSY_SECONDS or not self._is_busy():
-                return
-            rested += BUSY_STEP_SECONDS
-            wait = BUSY_STEP_SECONDS
-        raise Stopped
-
-
-def _give_way() -> None:
-    """Let every other thread go first; elsewhere than on Linux a priority is a whole process's."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
+            # For as long as it worked.
+            self._rests.take(time.monotonic() - began)

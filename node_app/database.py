@@ -26,7 +26,9 @@ CREATE TABLE IF NOT EXISTS blob (
     content_type TEXT NOT NULL,
     stored_at REAL NOT NULL,
     encoding TEXT NOT NULL DEFAULT '',
-    stored_size INTEGER
+    stored_size INTEGER,
+    stamp TEXT NOT NULL DEFAULT '',
+    verified_at REAL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS further_name (
     hash TEXT NOT NULL,
@@ -48,6 +50,13 @@ CREATE TABLE IF NOT EXISTS refused (
     registration TEXT PRIMARY KEY,
     reason TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS loss (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    hash TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    found_by TEXT NOT NULL,
+    at REAL NOT NULL
+);
 CREATE TABLE IF NOT EXISTS upload (
     id TEXT PRIMARY KEY,
     length INTEGER,
@@ -65,10 +74,13 @@ CREATE TABLE IF NOT EXISTS upload (
 ADDED_COLUMNS: Final = (
     ("blob", "encoding", "ALTER TABLE blob ADD COLUMN encoding TEXT NOT NULL DEFAULT ''"),
     ("blob", "stored_size", "ALTER TABLE blob ADD COLUMN stored_size INTEGER"),
+    ("blob", "stamp", "ALTER TABLE blob ADD COLUMN stamp TEXT NOT NULL DEFAULT ''"),
+    ("blob", "verified_at", "ALTER TABLE blob ADD COLUMN verified_at REAL"),
 )
 # What needs all columns to be there.
 INDEXES: Final = """
 CREATE INDEX IF NOT EXISTS blob_to_compress ON blob (stored_at) WHERE stored_size IS NULL;
+CREATE INDEX IF NOT EXISTS blob_to_scrub ON blob (verified_at);
 """
 
 Statement = tuple[str, Sequence[Any]]
@@ -83,6 +95,7 @@ class NodeDatabase:
 
     def __init__(self, path: Path) -> None:
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._is_closed = False
         self._writer = self._connect(path)
         self._upgrade()
         self._reader = self._connect(path)
@@ -98,6 +111,8 @@ class NodeDatabase:
         """Queue several; the future is done once all of it is on disk."""
         future: Future[None] = Future()
         self._writes.put((statements, future))
+        if self._is_closed:
+            self._refuse_rest()
         return future
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -147,7 +162,16 @@ class NodeDatabase:
                         group.append(following)
             self._commit(group)
             if closing:
-                return
+                break
+        self._is_closed = True
+        self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        """Let nobody wait for ever for what came after the end."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if late := self._writes.get_nowait():
+                    late[1].set_exception(sqlite3.ProgrammingError("The database is closed."))
 
     def _commit(self, group: Sequence[_Write]) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 import threading
 from io import FileIO
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Final
 
 from mini_dropbox.durability import fsync_folder
 from node_app.errors import NodeError, StoreFailed, StoreFull
+
+if sys.platform == "linux":
+    import fcntl
 
 FILE_MODE: Final = 0o644
 FOLDER_MODE: Final = 0o755
@@ -25,6 +29,19 @@ def positioned_read(file: FileIO, offset: int, length: int) -> bytes:
     with _seeking:  # Windows has no positioned read.
         file.seek(offset)
         return file.read(length) or b""
+
+
+def set_direct(descriptor: int, *, is_direct: bool) -> bool:
+    """Choose how a file is read and written; return whether that is past the page cache."""
+    if sys.platform != "linux":
+        return False
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT if is_direct else flags)
+    except OSError:
+        # Not every file system has that.
+        return False
+    return is_direct
 
 
 def write_fully(file: FileIO, data: bytes | bytearray | memoryview) -> None:

@@ -21,8 +21,10 @@ from node_app.blobindex import BlobIndex
 from node_app.blobstore import LOCK_STRIPES, BlobReader, BlobStore, Space
 from node_app.blobwriter import BlobWriter
 from node_app.commits import Commit
+from node_app.compression import DAMAGED
 from node_app.disk import NO_ROOM
-from node_app.errors import BlobNotFound, NodeError, StoreFailed, StoreFull
+from node_app.errors import BlobDamaged, BlobNotFound, NodeError, StoreFailed, StoreFull
+from node_app.evidence import SUFFIX, Evidence
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class DjangoBlobStore(BlobStore):
         reader = self._open_unverified(blob_hash)
         if reader.size != record.size:
             reader.close()
-            raise BlobNotFound("This node's copy of the blob is damaged.")
+            raise BlobDamaged(DAMAGED)
         return reader
 
     def space(self) -> Space:
@@ -106,10 +108,19 @@ class DjangoBlobStore(BlobStore):
         with _service_errors(f"delete {key}"):
             self._storage.delete(key)
 
-    def _quarantine(self, blob_hash: str) -> None:
-        with closing(self._open_unverified(blob_hash)) as reader:
-            self._save(reader, f"{self._prefix}/quarantine/{blob_hash}.{time.time_ns()}")
-        self._remove(blob_hash)
+    def _quarantine(self, evidence: Evidence) -> None:
+        key = f"{self._prefix}/quarantine/{evidence.hash}.{time.time_ns()}"
+        with closing(self._open_unverified(evidence.hash)) as reader:
+            about = evidence.text(name=self.key(evidence.hash), size=reader.size)
+            self._save(_Text(about), f"{key}{SUFFIX}")
+            self._save(reader, key)
+        self._remove(evidence.hash)
+
+    def _stamp(self, blob_hash: str) -> str:
+        return ""
+
+    def _check_disk(self) -> None:
+        """Do nothing: a service that is away has said so by now."""
 
     def _save(self, source: "_Readable", key: str) -> None:
         """Store under exactly this name; whatever a failed attempt has left is removed."""
@@ -132,6 +143,17 @@ class _Readable(Protocol):
     size: int
 
     def read_at(self, offset: int, length: int) -> bytes: ...
+
+
+class _Text:
+    """A short text to be saved."""
+
+    def __init__(self, text: str) -> None:
+        self._data = text.encode()
+        self.size = len(self._data)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return self._data[offset : offset + length]
 
 
 class _Content(File):  # type: ignore[type-arg]
@@ -180,6 +202,8 @@ class _FileReader:
     take the option `max_memory_size`.
     """
 
+    stamp = ""
+
     def __init__(self, file: "File[Any]", seeking: threading.Lock) -> None:
         self._file = file
         self._seeking = seeking
@@ -196,6 +220,8 @@ class _FileReader:
 
 class _ServiceReader:
     """Wraps what goes wrong while a back end's reader reads."""
+
+    stamp = ""
 
     def __init__(self, reader: BlobReader, key: str) -> None:
         self._reader = reader

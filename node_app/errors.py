@@ -212,6 +212,22 @@ class StoreFailed(NodeError):
 class BlobDamaged(StoreFailed):
     """The bytes under a blob's name are not what was stored there."""
 
+    code = "damaged_copy"
+
+
+class NoGoodCopy(NodeError):
+    """The cluster has stored the blob, and each copy is damaged or lost."""
+
+    status = 503
+    code = "no_good_copy"
+
+
+class NothingToScrub(NodeError):
+    """The back end keeps no files that this node could read past the cache."""
+
+    status = 501
+    code = "nothing_to_scrub"
+
 
 class BelowQuorum(NodeError):
     """Fewer nodes can keep a copy now than the cluster promises."""

@@ -19,8 +19,16 @@ from node_app.blobstore import BlobReader, BlobStore, Space
 from node_app.blobwriter import BlobWriter
 from node_app.commits import Commit, going_on
 from node_app.compression import DAMAGED, ENCODING, CompressedReader
-from node_app.disk import FOLDER_MODE, make_folder_durable, positioned_read, storage_errors
-from node_app.errors import BlobDamaged, BlobNotFound, NodeError, StoreFull
+from node_app.direct_reads import DirectReads
+from node_app.disk import (
+    FOLDER_MODE,
+    make_folder_durable,
+    positioned_read,
+    storage_errors,
+    write_fully,
+)
+from node_app.errors import BlobDamaged, BlobNotFound, NodeError, StoreFailed, StoreFull
+from node_app.evidence import SUFFIX, Evidence
 from node_app.journal import Entry, Journal
 
 logger = logging.getLogger(__name__)
@@ -39,7 +47,14 @@ class LocalBlobReader:
                 self._file = FileIO(path)
             except FileNotFoundError:
                 raise BlobNotFound("This node has no such blob.") from None
-        self.size = os.fstat(self._file.fileno()).st_size
+        self._status = os.fstat(self._file.fileno())
+        self.size = self._status.st_size
+        self._direct: DirectReads | None = None
+
+    @property
+    def stamp(self) -> str:
+        """What the file looked like when it was opened."""
+        return stamp_of(self._status)
 
     def fileno(self) -> int:
         """Return the descriptor, for the kernel to send from."""
@@ -47,7 +62,13 @@ class LocalBlobReader:
 
     def read_at(self, offset: int, length: int) -> bytes:
         with storage_errors():
+            if self._direct is not None:
+                return self._direct.read_at(offset, length)
             return positioned_read(self._file, offset, length)
+
+    def pass_cache_by(self) -> None:
+        """Read what the disk has from now on, in one thread, and leave the page cache as it is."""
+        self._direct = DirectReads(self._file)
 
     def close(self) -> None:
         self._file.close()
@@ -61,6 +82,7 @@ class LocalBlobStore(BlobStore):
     """
 
     opens_locally = True
+    has_stamps = True
 
     def __init__(self, folder: Path, index: BlobIndex, journal: Journal | None = None) -> None:
         super().__init__(folder, index)
@@ -99,7 +121,8 @@ class LocalBlobStore(BlobStore):
     def open(self, blob_hash: str) -> BlobReader:
         reader = self._open_unverified(blob_hash)
         # A name appears here with all of its bytes, so a blob without a row is whole as well.
-        if self._index.size(blob_hash) not in {None, reader.size}:
+        known = self._index.known(blob_hash)
+        if known is not None and known.size != reader.size:
             reader.close()
             logger.error("The copy of %s has lost its size", blob_hash)
             raise BlobDamaged(DAMAGED)
@@ -157,7 +180,7 @@ class LocalBlobStore(BlobStore):
                 return False
             temporary.replace(target)
             fsync_folder(target.parent)
-            self._drop_plain(record)
+            self._drop_plain(record, is_checked=True)
         return True
 
     def finish_compressed(self, record: BlobRecord) -> bool:
@@ -165,8 +188,21 @@ class LocalBlobStore(BlobStore):
         with self._lock(record.hash), storage_errors():
             found = self.compressed_path(record.hash).exists()
             if found and self._index.get(record.hash) == record:
-                self._drop_plain(record)
+                self._drop_plain(record, is_checked=False)
         return found
+
+    def due_for_scrub(self, *, max_age: float, limit: int) -> list[BlobRecord]:
+        """Return blobs last verified `max_age` seconds ago or more, or never; oldest first."""
+        now = time.time()
+        return self._index.due_for_scrub(now - max_age, now, limit)
+
+    def note_all_verified(self, records: Sequence[BlobRecord]) -> None:
+        """Note many as good, with the stamps and times that their records have."""
+        self._index.set_verified(records)
+
+    def oldest_verification(self) -> float | None:
+        """Return when the blob that waits longest was verified; None for never, or for no blob."""
+        return self._index.oldest_verification()
 
     def _open_unverified(self, blob_hash: str) -> BlobReader:
         try:
@@ -314,26 +350,63 @@ class LocalBlobStore(BlobStore):
         if folder.is_dir():
             fsync_folder(folder)
 
-    def _quarantine(self, blob_hash: str) -> None:
+    def _quarantine(self, evidence: Evidence) -> None:
         folder = self._folder / "quarantine"
         make_folder_durable(folder)
-        for path in self._forms(blob_hash):
-            path.replace(folder / f"{path.name}.{time.time_ns()}")
-        self.on_removal(blob_hash)
+        for path in self._forms(evidence.hash):
+            target = folder / f"{path.name}.{time.time_ns()}"
+            status = path.stat()
+            about = evidence.text(
+                name=path.name,
+                size=status.st_size,
+                inode=status.st_ino,
+                mtime_ns=status.st_mtime_ns,
+                ctime_ns=status.st_ctime_ns,
+            )
+            with FileIO(f"{target}{SUFFIX}", "x") as file:
+                write_fully(file, about.encode())
+                os.fsync(file.fileno())
+            path.replace(target)
+        self.on_removal(evidence.hash)
         fsync_folder(folder)
 
-    def _drop_plain(self, record: BlobRecord) -> None:
+    def _stamp(self, blob_hash: str) -> str:
+        plain = self._plain(blob_hash)
+        for path in (plain, plain + COMPRESSED_SUFFIX):
+            try:
+                return stamp_of(os.stat(path))  # noqa: PTH116  a text, as above
+            except FileNotFoundError:
+                continue
+        return ""
+
+    def _check_disk(self) -> None:
+        # Below a mount point, for example, that nothing is mounted on.
+        if not Path(self._root).is_dir():
+            raise StoreFailed("The folder of this node's blobs is not there.")
+
+    def _drop_plain(self, record: BlobRecord, *, is_checked: bool) -> None:
         """Remove the plain form, for the compressed one is durable; bytes first, then the row."""
         self.path(record.hash).unlink(missing_ok=True)
         compressed = self.compressed_path(record.hash)
         fsync_folder(compressed.parent)
-        size = compressed.stat().st_size
-        self._index.set_stored(record, encoding=ENCODING, stored_size=size)
+        status = compressed.stat()
+        # Only the frames that this process has just read back are known to be good.
+        self._index.set_stored(
+            record,
+            encoding=ENCODING,
+            stored_size=status.st_size,
+            stamp=stamp_of(status) if is_checked else "",
+        )
 
     def _forms(self, blob_hash: str) -> list[Path]:
         """Return the files that hold the blob: the one that is read, and what it hides."""
         forms = (self.path(blob_hash), self.compressed_path(blob_hash))
         return [path for path in forms if path.exists()]
+
+
+def stamp_of(status: os.stat_result) -> str:
+    """Return what changes with every write to a file, and with its place in the folders."""
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _parent(path: str) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
@@ -10,9 +11,11 @@ import aiohttp
 from mini_dropbox.signing import Signer
 from mini_dropbox.wire import (
     HEARTBEAT_PATH,
+    LOSSES_PATH,
     REGISTRATIONS_PATH,
     ClusterMap,
     Heartbeat,
+    Loss,
     Registration,
     Sender,
     WireError,
@@ -25,6 +28,14 @@ REGISTERED: Final = "registered"
 HASH_COLLISION: Final = "hash_collision"
 # The content was deleted meanwhile; nobody knows which of its copies are still there.
 STORE_AGAIN: Final = "store_again"
+
+
+@dataclass(frozen=True)
+class Located:
+    """The nodes that hold a blob, or are said to as long as no node has ever stored it."""
+
+    node_ids: tuple[str, ...]
+    is_stored: bool
 
 
 class MasterClient:
@@ -60,14 +71,20 @@ class MasterClient:
             raise MasterError(f"POST {REGISTRATIONS_PATH}: not one result for each registration")
         return results
 
-    async def replicas(self, blob_hash: str) -> list[str] | None:
-        """Return the ids of the nodes that hold a blob; None when the master knows no such blob."""
+    async def lose(self, losses: Sequence[Loss]) -> None:
+        """Say which copies this node has no more."""
+        message = {"sender": self._sender, "losses": [loss.to_json() for loss in losses]}
+        await self._post(LOSSES_PATH, message)
+
+    async def locate(self, blob_hash: str) -> Located | None:
+        """Return where a blob is; None when the master knows no such blob."""
         status, body = await self._request("GET", f"/get?hash={blob_hash}", b"")
         if status == 404:
             return None
         if status != 200:
             raise _refused("GET /get", status, body)
-        return [str(node_id) for node_id in body.get("replicas", [])]
+        node_ids = tuple(str(node_id) for node_id in body.get("replicas", []))
+        return Located(node_ids, is_stored=bool(body.get("verified")))
 
     async def _post(self, path: str, message: dict[str, Any]) -> dict[str, Any]:
         status, body = await self._request("POST", path, json.dumps(message).encode())

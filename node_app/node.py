@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,16 +39,21 @@ from node_app.errors import (
     Unavailable,
 )
 from node_app.expiry import sweep_loop
+from node_app.giving_way import Rests
 from node_app.journal import Journal
 from node_app.local_blobstore import LocalBlobStore
+from node_app.loss_reporter import LossReporter
+from node_app.losses import Losses
 from node_app.master_client import MasterClient
 from node_app.outbox import Outbox
 from node_app.peer_client import PeerClient
 from node_app.receipts import Receipts
 from node_app.registrar import Registrar
 from node_app.replication import Replicas, Replicator
+from node_app.scrubber import Scrubber
 from node_app.turns import Turns
 from node_app.uploads import UploadStore
+from node_app.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +73,8 @@ CHECK_SECONDS: Final = 1.0
 # A node that carries no weight of its own (see `_own_entry`) still has to be placeable.
 LONE_WEIGHT: Final = 100.0
 COPIED_BYTES: Final = 1024 * 1024
+DAY_SECONDS: Final = 24 * 3600
+MB: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -125,8 +133,19 @@ class Node:
         self.master = MasterClient(self._session, self.signer, self.settings.master_urls, sender)
         self._registrar = Registrar(self.master, self.outbox, self.run, self._renew)
         self.replicator = Replicator(self.store, self.peers, self.cluster, self.run)
+        self.verifier = Verifier(self.store, self.run, max_age=self._scrub_period)
+        self._loss_reporter = LossReporter(
+            self.settings.node_id,
+            master=self.master,
+            losses=Losses(self._database),
+            outbox=self.outbox,
+            store=self.store,
+            run=self.run,
+        )
         self._compressor = self._start_compressor()
+        self.scrubber = self._start_scrubber()
         self._registrar.start()
+        self._loss_reporter.start()
         self._tasks = [
             asyncio.create_task(self._heartbeat_loop()),
             asyncio.create_task(sweep_loop(self.uploads, self.turns, self.run)),
@@ -142,10 +161,14 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._registrar.stop()
+        await self._loss_reporter.stop()
+        await self.verifier.stop()
         self.receipts.close()
         await self._session.close()
         if self._compressor:
             await self.run(self._compressor.stop)
+        if self.scrubber:
+            await self.run(self.scrubber.stop)
         await self.run(self.journal.stop)
         self._threads.shutdown()
         self._database.close()
@@ -269,6 +292,7 @@ class Node:
             "healthy_nodes": self._healthy_nodes(),
             "outbox": len(self.outbox),
             "refused": self.outbox.refused_count(),
+            "scrub": self.scrubber.progress() if self.scrubber else None,
             "last_heartbeat_at": self.last_heartbeat_at,
             "uptime_seconds": round(time.time() - self.started_at, 1),
         }
@@ -298,6 +322,7 @@ class Node:
                 self._complaint = ""
                 self._note_refusal(None)
                 self._registrar.master_answered()
+                self._loss_reporter.master_answered()
             regular = self.settings.heartbeat_seconds
             joining = min(JOINING_BEAT_SECONDS, regular)
             await asyncio.sleep(joining if self._is_joining() else regular)
@@ -384,6 +409,26 @@ class Node:
         )
         compressor.start()
         return compressor
+
+    @property
+    def _scrub_period(self) -> float:
+        """How many seconds may pass between two verifications of a blob."""
+        return self.settings.scrub_days * DAY_SECONDS
+
+    def _start_scrubber(self) -> Scrubber | None:
+        """Start reading what has not been read for long; not where others keep the disks."""
+        if not isinstance(self.store, LocalBlobStore):
+            return None
+        stopping = threading.Event()
+        scrubber = Scrubber(
+            self.store,
+            Rests(stopping, lambda: bool(self._in_flight)),
+            stopping,
+            period=self._scrub_period,
+            bytes_per_second=self.settings.scrub_mb_per_second * MB,
+        )
+        scrubber.start()
+        return scrubber
 
     def _own_entry(self) -> NodeEntry:
         """Return this node as it stands alone, until the master's map gives it its weight."""

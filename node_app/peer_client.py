@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ PUSH_QUIET_SECONDS: Final = 3.5
 READ_QUIET_SECONDS: Final = 3.5
 # What is sent has to be on the peer's disk before it answers; so much a second even slow ones take.
 SLOWEST_DISK_BYTES: Final = 20 * 1024 * 1024
+MAX_ERROR_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ class PeerAnswer:
     status: int
     headers: Mapping[str, str]
     content: aiohttp.StreamReader
+
+    async def json(self) -> dict[str, Any]:
+        """Return the object that an error is explained with, or an empty one."""
+        try:
+            body = json.loads(await self.content.read(MAX_ERROR_BYTES))
+        except ValueError:
+            return {}
+        return body if isinstance(body, dict) else {}
 
 
 class PeerClient:

@@ -8,17 +8,12 @@ latest stay readable for peers that follow the upload.
 """
 
 import errno
-import os
-import sys
 import threading
 from io import FileIO
 from mmap import mmap
 from typing import Final
 
-from node_app.disk import positioned_read, write_fully
-
-if sys.platform == "linux":
-    import fcntl
+from node_app.disk import positioned_read, set_direct, write_fully
 
 SLOT_BYTES: Final = 512 * 1024
 RING_BYTES: Final = 6 * SLOT_BYTES
@@ -74,7 +69,7 @@ class SpillFile:
         self._written = 0
         self._ring = _rings.take()
         self._view = memoryview(self._ring or b"")
-        self._is_direct = self._ring is not None and _set_direct(descriptor, is_direct=True)
+        self._is_direct = self._ring is not None and set_direct(descriptor, is_direct=True)
         self._guard = threading.Lock()
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
@@ -151,17 +146,4 @@ class SpillFile:
 
     def _write_through_cache(self) -> None:
         if self._is_direct:
-            self._is_direct = _set_direct(self.file.fileno(), is_direct=False)
-
-
-def _set_direct(descriptor: int, *, is_direct: bool) -> bool:
-    """Choose how a file is written; return whether that is past the page cache."""
-    if sys.platform != "linux":
-        return False
-    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT if is_direct else flags)
-    except OSError:
-        # Not every file system has direct writes.
-        return False
-    return is_direct
+            self._is_direct = set_direct(self.file.fileno(), is_direct=False)

@@ -1,6 +1,6 @@
 """What nodes say to the master: heartbeats and groups of registrations, signed."""
 
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -8,9 +8,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from master_app import services
-from master_app.api.authentication import SignedByCluster
+from master_app.api.authentication import SignedByCluster, signed_by
 from master_app.api.registrations import parse_registrations, parse_sender
-from master_app.api.serializers import HeartbeatSerializer
+from master_app.api.serializers import HeartbeatSerializer, LossesSerializer
 from master_app.metrics import count_registrations
 
 
@@ -34,6 +34,23 @@ class RegistrationsView(APIView):
 
     def post(self, request: Request) -> Response:
         return Response(apply_registrations(request.data))
+
+
+@extend_schema(exclude=True)
+class LossesView(APIView):
+    """Takes the copies that a node, the one that signs, has no more."""
+
+    permission_classes = (SignedByCluster,)
+
+    def post(self, request: Request) -> Response:
+        form = LossesSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        removed = services.losses_record(
+            node_id=signed_by(request),
+            losses=form.to_losses(),
+            sender=parse_sender(cast("dict[str, Any]", request.data)),
+        )
+        return Response({"removed": removed})
 
 
 def apply_registrations(message: Any) -> dict[str, Any]:

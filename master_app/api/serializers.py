@@ -9,13 +9,18 @@ from master_app.api.registrations import MAX_REPLICAS
 from master_app.models import Blob, File, Node, Replica
 from mini_dropbox import env
 from mini_dropbox.wire import (
+    BLOB_HASH_PATTERN,
     IDENTITY_PATTERN,
     MAX_SIZE,
     RECORD_HASH_PATTERN,
     Heartbeat,
+    Loss,
     WireError,
     clean_file_name,
 )
+
+# In one message; a node that has lost more sends several.
+MAX_LOSSES = 1000
 
 
 class FileNameField(serializers.CharField):
@@ -138,6 +143,24 @@ class HeartbeatSerializer(serializers.Serializer[Any]):
 
     def to_heartbeat(self) -> Heartbeat:
         return Heartbeat(**self.validated_data)
+
+
+class LossSerializer(serializers.Serializer[Any]):
+    """A copy that a node has no more: `wire.Loss`."""
+
+    hash = TokenField(BLOB_HASH_PATTERN)
+    reason = serializers.CharField(max_length=32)
+    found_by = serializers.CharField(max_length=32)
+    at = serializers.FloatField()
+
+
+class LossesSerializer(serializers.Serializer[Any]):
+    """Copies that a node has no more."""
+
+    losses = serializers.ListField(child=LossSerializer(), max_length=MAX_LOSSES)
+
+    def to_losses(self) -> list[Loss]:
+        return [Loss(**loss) for loss in self.validated_data["losses"]]
 
 
 class NodeSerializer(serializers.ModelSerializer[Node]):

@@ -17,6 +17,7 @@ from mini_dropbox.wire import (
     PEER_BLOBS_PATH,
     RECEIPTS_PATH,
     REMOVALS_PATH,
+    SCRUB_PATH,
     is_blob_hash,
 )
 from node_app.dataplane import copies, cors, inventory, peers, put_blob, removals
@@ -63,6 +64,7 @@ INTERNAL: Final[Mapping[str, Mapping[str, Handler]]] = {
     REMOVALS_PATH: {"POST": removals.remove_blobs},
     INVENTORY_PATH: {"GET": inventory.list_blobs, "POST": inventory.find_blobs},
     INVENTORY_NAMES_PATH: {"GET": inventory.list_further_names},
+    SCRUB_PATH: {"POST": peers.scrub},
 }
 # What requests are counted by; the last three are Django's.
 COUNTED_ROUTES: Final = (

@@ -1,6 +1,7 @@
 """`/internal/blobs/<md5>`: how peers store, read and take back replicas. Signed.
 
-`/internal/blobs/` takes many small ones at once, `/internal/receipts` what has no name yet.
+`/internal/blobs/` takes many small ones at once, `/internal/receipts` what has no name yet,
+`/internal/scrub` begins to read all again.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from node_app.errors import (
     DigestMismatch,
     LengthRequired,
     NodeError,
+    NothingToScrub,
     NotSigned,
     ReceiptGone,
     TooLarge,
@@ -147,6 +149,15 @@ async def delete_replica(request: Request, node: Node, blob_hash: str) -> None:
         raise BadHash("Name the content to remove by its SHA-256.")
     removed = await node.run(node.store.delete, blob_hash, sha256=sha256)
     await request.respond_json(200, {"success": True, "removed": removed})
+
+
+async def scrub(request: Request, node: Node) -> None:
+    """Begin to read every blob of this node again, and tell how far that is."""
+    check_signature(request, node)
+    if node.scrubber is None:
+        raise NothingToScrub("This node's blobs are in the care of its storage service.")
+    node.scrubber.begin_now()
+    await request.respond_json(200, await node.run(node.scrubber.progress))
 
 
 def check_signature(request: Request, node: Node) -> None:

@@ -11,10 +11,11 @@ from mini_dropbox.request_stats import Served
 from mini_dropbox.wire import is_blob_hash
 from node_app.compression import ENCODING
 from node_app.dataplane import cors
+from node_app.dataplane.blob_headers import blob_headers, naming
 from node_app.dataplane.encodings import prefers
 from node_app.dataplane.hosts import Hosts
 from node_app.dataplane.http import Request, header
-from node_app.dataplane.retrieve import INLINE_BYTES, blob_headers, naming, read_small
+from node_app.dataplane.retrieve import INLINE_BYTES, read_small
 from node_app.errors import BadHost, NodeError
 from node_app.local_blobstore import LocalBlobStore
 from node_app.node import Node

@@ -1,51 +1,35 @@
 """`GET /retrieve?hash=`: a blob from this node, or through it from a peer that has it."""
 
-import asyncio
 import hashlib
 import logging
-import mimetypes
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from mini_dropbox.asgi_types import Headers
-from mini_dropbox.wire import NodeEntry, WireError, clean_file_name, is_blob_hash
+from mini_dropbox.wire import WireError, clean_file_name, is_blob_hash
 from mini_dropbox.zerocopy import FileCutShort, is_in_memory
 from node_app.blobstore import CHUNK_BYTES, BlobReader
 from node_app.compression import ENCODING, CompressedReader, Readable
-from node_app.dataplane.encodings import prefers
-from node_app.dataplane.http import ClientGone, Request, attachment, header
+from node_app.dataplane.blob_headers import blob_headers, naming, takes_frames
+from node_app.dataplane.bodies import begun, held_to, send_pieces
+from node_app.dataplane.http import Request, header
 from node_app.dataplane.ranges import ByteRange, Unsatisfiable, matching_etag, parse_range
+from node_app.dataplane.relay import Wanted, serve_from_peer
 from node_app.errors import (
     BadHash,
     BlobDamaged,
     BlobNotFound,
-    MasterError,
-    PeerError,
     StoreFailed,
     Unavailable,
 )
 from node_app.local_blobstore import LocalBlobReader
 from node_app.node import Node
-from node_app.peer_client import PeerAnswer
 
 logger = logging.getLogger(__name__)
 
 # Up to this size a blob is read on the event loop, in one go: it costs less than a thread's turn.
 INLINE_BYTES: Final = 64 * 1024
-# Placement says where a blob should be; after this many misses the master says where it is.
-GUESSES: Final = 3
-
-CONDITIONS: Final = (b"range", b"if-range", b"if-none-match")
-RELAYED: Final = ("Content-Length", "Content-Range", "Content-Encoding", "ETag", "Accept-Ranges")
-SERVED: Final = {200, 206, 304, 416}
-
-_COMMON: Final[Headers] = [
-    (b"cache-control", b"public, max-age=31536000, immutable"),
-    (b"vary", b"accept-encoding"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; sandbox"),
-]
 
 
 @dataclass(frozen=True)
@@ -61,14 +45,10 @@ class _Form:
     headers: Headers = field(default_factory=list)
     costly: bool = False
 
-
-@dataclass(frozen=True)
-class _Wanted:
-    """A blob that this node does not have, and the peers that could not be asked for it."""
-
-    blob_hash: str
-    name: str
-    unreachable: list[str] = field(default_factory=list)
+    @property
+    def is_small(self) -> bool:
+        """Whether it is a plain content that is read, and verified, at once."""
+        return self.size <= INLINE_BYTES and not self.headers and not self.costly
 
 
 async def retrieve(request: Request, node: Node) -> None:
@@ -78,31 +58,49 @@ async def retrieve(request: Request, node: Node) -> None:
     if not is_blob_hash(blob_hash):
         raise BadHash("Name the blob by its MD5, 32 lower-case hex digits: /retrieve?hash=<md5>.")
     name = _download_name(query.get("name"), blob_hash)
+    wanted = Wanted(blob_hash, name)
     try:
         await serve_own(request, node, blob_hash, name)
     except BlobNotFound:
-        await _serve_from_peer(request, node, blob_hash, name)
+        await serve_from_peer(request, node, wanted)
     except StoreFailed as failure:
         if request.started:
             raise
+        if isinstance(failure, BlobDamaged):
+            wanted.damaged.append(node.settings.node_id)
         try:
-            await _serve_from_peer(request, node, blob_hash, name)
+            await serve_from_peer(request, node, wanted)
         except BlobNotFound:
             # A copy that cannot be read now is not an unknown blob.
             raise failure from None
 
 
 async def serve_own(request: Request, node: Node, blob_hash: str, name: str | None = None) -> None:
-    """Serve this node's copy, with ranges and conditions; BlobNotFound when there is none."""
-    store = node.store
-    if store.opens_locally:
-        reader = store.open(blob_hash)
-    else:
-        reader = await node.run(store.open, blob_hash)
+    """Serve this node's copy, with ranges and conditions; BlobNotFound when there is none.
+
+    No byte of a copy is sent that was not verified within the period of a scrub, or as it is sent.
+    BlobDamaged breaks off an answer that has begun; the copy is set aside soon, and whoever asks
+    next waits for that.
+    """
     try:
-        await _serve(request, node, reader, blob_hash, name or blob_hash)
-    finally:
-        reader.close()
+        reader = await _open(node, blob_hash)
+        try:
+            await _serve(request, node, reader, blob_hash, name or blob_hash)
+        finally:
+            reader.close()
+    except BlobNotFound:
+        node.verifier.note_absence(blob_hash)
+        raise
+    except BlobDamaged:
+        node.verifier.doubt(blob_hash)
+        raise
+
+
+async def _open(node: Node, blob_hash: str) -> BlobReader:
+    if node.store.opens_locally:
+        return node.store.open(blob_hash)
+    reader: BlobReader = await node.run(node.store.open, blob_hash)
+    return reader
 
 
 async def _serve(
@@ -132,8 +130,27 @@ async def _serve(
     headers += [*naming(name), *form.headers, header(b"content-length", wanted.length)]
     if request.method == "HEAD":
         await request.respond(status, b"", headers)
-    elif wanted.length <= INLINE_BYTES and node.store.opens_locally and not form.costly:
-        body = _read_at_once(form, blob_hash, wanted)
+    elif form.is_small and node.store.opens_locally:
+        body = read_small(form.source, blob_hash)[wanted.start : wanted.stop]
+        await request.respond(status, body, headers)
+    elif node.verifier.is_verified(blob_hash, reader):
+        await _send(request, node, form, wanted, (status, headers))
+    elif form.source is reader and status == 200 and not node.verifier.is_checking(blob_hash):
+        await _send_verified(request, node, reader, blob_hash, headers)
+    else:
+        if node.store.has_stamps:
+            await node.verifier.confirm(blob_hash, reader)
+        await _send(request, node, form, wanted, (status, headers))
+
+
+async def _send(
+    request: Request, node: Node, form: _Form, wanted: ByteRange, head: tuple[int, Headers]
+) -> None:
+    """Answer with a part, or all, of what is known to be good."""
+    status, headers = head
+    if wanted.length <= INLINE_BYTES and node.store.opens_locally and not form.costly:
+        body = form.source.read_at(wanted.start, wanted.length)
+        _check_whole(body, wanted.length)
         await request.respond(status, body, headers)
     elif request.can_send_files and isinstance(form.source, LocalBlobReader):
         await _check_readable(node, form.source, wanted.start)
@@ -141,9 +158,22 @@ async def _serve(
         await _send_file(request, form.source, wanted)
     else:
         # A copy whose beginning cannot be read fails before the answer begins: a peer may have it.
-        pieces = await _begun(_pieces(node, form.source, wanted))
+        pieces = await begun(_pieces(node, form.source, wanted))
         await request.start(status, headers)
-        await _send_pieces(request, pieces)
+        await send_pieces(request, pieces)
+
+
+async def _send_verified(
+    request: Request, node: Node, reader: BlobReader, blob_hash: str, headers: Headers
+) -> None:
+    """Send a whole content that is verified on the way, and remember it if it is good."""
+    hashing = hashlib.md5(usedforsecurity=False)
+    pieces = _pieces(node, reader, ByteRange(0, reader.size))
+    # What is found damaged before the answer begins, a peer can serve.
+    pieces = await begun(held_to(blob_hash, pieces, hashing, node.run))
+    await request.start(200, headers)
+    await send_pieces(request, pieces)
+    await node.verifier.note(blob_hash, reader.stamp)
 
 
 def _form(request: Request, reader: BlobReader, blob_hash: str) -> _Form:
@@ -151,7 +181,7 @@ def _form(request: Request, reader: BlobReader, blob_hash: str) -> _Form:
     plain, encoded = _etags(blob_hash)
     if not isinstance(reader, CompressedReader):
         return _Form(reader, reader.size, plain)
-    if request.header(b"range") is None and _takes_frames(request):
+    if request.header(b"range") is None and takes_frames(request):
         named = [header(b"content-encoding", ENCODING)]
         return _Form(reader.file, reader.frames_size, encoded, named)
     return _Form(reader, reader.size, plain, costly=True)
@@ -162,10 +192,6 @@ def _etags(blob_hash: str) -> tuple[str, str]:
     return f'"{blob_hash}"', f'"{blob_hash}-{ENCODING}"'
 
 
-def _takes_frames(request: Request) -> bool:
-    return prefers(request.header(b"accept-encoding"), ENCODING)
-
-
 def read_small(source: Readable, blob_hash: str) -> bytes:
     """Return a small blob, of which no byte has changed; BlobDamaged otherwise."""
     content = source.read_at(0, source.size)
@@ -173,14 +199,6 @@ def read_small(source: Readable, blob_hash: str) -> bytes:
         logger.error("The copy of %s is damaged", blob_hash)
         raise BlobDamaged("This node's copy of the blob is damaged.")
     return content
-
-
-def _read_at_once(form: _Form, blob_hash: str, wanted: ByteRange) -> bytes:
-    if form.size <= INLINE_BYTES and not form.headers:
-        return read_small(form.source, blob_hash)[wanted.start : wanted.stop]
-    body = form.source.read_at(wanted.start, wanted.length)
-    _check_whole(body, wanted.length)
-    return body
 
 
 async def _check_readable(node: Node, source: LocalBlobReader, offset: int) -> None:
@@ -204,121 +222,14 @@ async def _pieces(node: Node, source: Readable, wanted: ByteRange) -> AsyncItera
         yield piece
 
 
-async def _begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Return the same pieces once the first of them is there."""
-    first = await anext(pieces, b"")
-
-    async def all_of_them() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in pieces:
-            yield piece
-
-    return all_of_them()
-
-
-async def _send_pieces(request: Request, pieces: AsyncIterator[bytes]) -> None:
-    """Send a body as fast as the client takes it; ClientGone as soon as nobody does."""
-    gone = asyncio.ensure_future(request.wait_for_disconnect())
-    try:
-        async for piece in pieces:
-            if gone.done():
-                raise ClientGone
-            await request.send(piece, more=True)
-        await request.send(b"")
-    finally:
-        gone.cancel()
-
-
 def _check_whole(piece: bytes, length: int) -> None:
     """Break the connection rather than end a body early: the client must see the difference."""
     if len(piece) != length:
         raise Unavailable("The blob has become shorter while it was read.")
 
 
-async def _serve_from_peer(request: Request, node: Node, blob_hash: str, name: str) -> None:
-    """Stream from the first peer that has the blob.
-
-    404 when neither the nodes that answer nor the master know of it; 503 while a node that has
-    it, or may have it and the master is away, cannot be reached.
-    """
-    holders = node.cluster.holders(blob_hash)
-    wanted = _Wanted(blob_hash, name)
-    tried: set[str] = set()
-    for peer in holders[:GUESSES]:
-        tried.add(peer.node_id)
-        if await _relay(request, node, peer, wanted):
-            return
-    try:
-        known = await node.master.replicas(blob_hash)
-    except MasterError:
-        # Without the master, every node has to be asked.
-        known = [peer.node_id for peer in holders]
-    for peer in holders:
-        if known and peer.node_id in known and peer.node_id not in tried:
-            tried.add(peer.node_id)
-            if await _relay(request, node, peer, wanted):
-                return
-    if wanted.unreachable and known:
-        raise Unavailable("No node that has this blob can be reached now; try again in a moment.")
-    raise BlobNotFound("No node has a blob with this hash.")
-
-
-async def _relay(request: Request, node: Node, peer: NodeEntry, wanted: _Wanted) -> bool:
-    """Pass a peer's answer on as it comes; return whether the peer had one."""
-    conditions = {
-        condition.decode(): value
-        for condition in CONDITIONS
-        if (value := request.header(condition)) is not None
-    }
-    conditions["accept-encoding"] = ENCODING if _takes_frames(request) else "identity"
-    try:
-        async with node.peers.open(peer, request.method, wanted.blob_hash, conditions) as answer:
-            if answer.status not in SERVED:
-                if answer.status != BlobNotFound.status:
-                    wanted.unreachable.append(peer.node_id)
-                return False
-            await _relay_body(request, answer, wanted.name)
-            return True
-    except PeerError as error:
-        if request.started:
-            # Part of the body is out: only a broken connection can say that the rest is missing.
-            raise Unavailable(f"The peer broke off: {error}") from error
-        node.cluster.suspect(peer.node_id)
-        wanted.unreachable.append(peer.node_id)
-        return False
-
-
-async def _relay_body(request: Request, answer: PeerAnswer, name: str) -> None:
-    headers = [
-        *_COMMON,
-        *(
-            header(key.lower().encode(), answer.headers[key])
-            for key in RELAYED
-            if key in answer.headers
-        ),
-    ]
-    if answer.status in {200, 206}:
-        headers += naming(name)
-    await request.start(answer.status, headers)
-    await _send_pieces(request, answer.content.iter_any())
-
-
-def blob_headers(etag: str) -> Headers:
-    """Return what every answer about a blob begins with."""
-    return [header(b"etag", etag), (b"accept-ranges", b"bytes"), *_COMMON]
-
-
 def _range_headers(content_range: str) -> Headers:
     return [header(b"content-range", content_range)]
-
-
-def naming(name: str) -> Headers:
-    """Return the type and name to save under; never one that a browser would run in place."""
-    media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return [
-        header(b"content-type", media_type),
-        header(b"content-disposition", attachment(name)),
-    ]
 
 
 def _download_name(value: str | None, blob_hash: str) -> str:

@@ -8,10 +8,17 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from master_app import derived
 from master_app.models import Blob, File, Node, Replica
 from master_app.services import file_register, registrations_apply
 from mini_dropbox.signing import Signer
-from mini_dropbox.wire import HEARTBEAT_PATH, REGISTRATIONS_PATH, ClusterMap, Registration
+from mini_dropbox.wire import (
+    HEARTBEAT_PATH,
+    LOSSES_PATH,
+    REGISTRATIONS_PATH,
+    ClusterMap,
+    Registration,
+)
 from tests.support.records import add_node, registration
 
 pytestmark = pytest.mark.django_db
@@ -86,7 +93,7 @@ def test_the_map_says_how_long_a_node_has_been_silent(
     assert Node.objects.with_state().get(node_id="8002").state_now == state  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("path", [HEARTBEAT_PATH, REGISTRATIONS_PATH])
+@pytest.mark.parametrize("path", [HEARTBEAT_PATH, REGISTRATIONS_PATH, LOSSES_PATH])
 def test_strangers_are_not_let_in(client: Client, path: str) -> None:
     unsigned = client.post(path, "{}", content_type="application/json")
     forged = post(client, path, HEARTBEAT, secret="a guess")
@@ -203,6 +210,76 @@ def test_two_contents_under_one_md5_in_one_group_keep_the_first(client: Client) 
     other = replace(first, sha256="f" * 64, name="other.txt")
     assert register(client, first, other) == ["registered", "hash_collision"]
     assert Blob.objects.get().sha256 == first.sha256
+
+
+def lost(*entries: Registration) -> dict[str, Any]:
+    return {
+        "losses": [
+            {"hash": entry.hash, "reason": "damaged", "found_by": "scrub", "at": 1.5}
+            for entry in entries
+        ]
+    }
+
+
+def test_a_node_loses_its_own_copies_and_no_others_once_and_again(client: Client) -> None:
+    add_node("8001")
+    add_node("8002")
+    one, other, unknown = registration("a.txt"), registration("b.txt"), registration("c.txt")
+    register(client, one, other)
+
+    # `post` signs as node 8001.
+    answers = [post(client, LOSSES_PATH, lost(one, unknown)) for _ in range(2)]
+
+    assert [(answer.status_code, answer.json()) for answer in answers] == [
+        (200, {"removed": 1}),
+        (200, {"removed": 0}),
+    ]
+    assert File.objects.get(name="a.txt").replica_node_ids() == ["8002"]
+    assert File.objects.get(name="b.txt").replica_node_ids() == ["8001", "8002"]
+    assert derived.totals().replicas == 3
+
+
+def test_a_copy_that_was_lost_can_be_registered_again(client: Client) -> None:
+    add_node("8001")
+    entry = registration("a.txt", replicas=("8001",))
+    register(client, entry)
+    post(client, LOSSES_PATH, lost(entry))
+    record = client.get("/get", {"hash": entry.hash}).json()
+    assert (record["replicas"], record["verified"]) == ([], True)
+
+    register(client, entry)
+
+    assert client.get("/get", {"hash": entry.hash}).json()["replicas"] == ["8001"]
+
+
+def test_the_last_copy_is_not_lost_in_silence(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_node("8001")
+    entry = registration("a.txt", replicas=("8001",))
+    register(client, entry)
+
+    post(client, LOSSES_PATH, lost(entry))
+
+    errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert errors == [f"No node has a good copy of {entry.hash} any more"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        [],
+        {"losses": 1},
+        {"losses": [1]},
+        {"losses": [{}]},
+        {"losses": [{"hash": "../x", "reason": "damaged", "found_by": "scrub", "at": 1}]},
+        {"losses": [{"hash": "0" * 32, "reason": "damaged", "found_by": "scrub", "at": "now"}]},
+    ],
+)
+def test_losses_that_make_no_sense_are_refused(client: Client, message: Any) -> None:
+    response = post(client, LOSSES_PATH, message)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid")
 
 
 def test_a_large_group_takes_few_queries(

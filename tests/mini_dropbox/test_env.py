@@ -40,6 +40,7 @@ def test_nothing_has_to_be_set() -> None:
     assert settings.blob_storage_options == {}
     assert settings.compression is Compression.ZSTD
     assert settings.compress_after_seconds == 60.0
+    assert (settings.scrub_days, settings.scrub_mb_per_second) == (30.0, 20.0)
     assert settings.seedream_provider is None
     assert not settings.debug
     assert settings.cluster_secret is settings.secret_key is None
@@ -67,6 +68,8 @@ def test_every_setting_is_read() -> None:
         BLOB_STORAGE_OPTIONS='{"bucket_name": "b", "use_ssl": false}',
         COMPRESSION="off",
         COMPRESS_AFTER_SECONDS="0",
+        SCRUB_DAYS="7",
+        SCRUB_MB_PER_SECOND="0.5",
         SEEDREAM_PROVIDER="ark",
     )
 
@@ -89,6 +92,7 @@ def test_every_setting_is_read() -> None:
     assert settings.blob_storage_options == {"bucket_name": "b", "use_ssl": False}
     assert settings.compression is Compression.OFF
     assert settings.compress_after_seconds == 0
+    assert (settings.scrub_days, settings.scrub_mb_per_second) == (7.0, 0.5)
     assert settings.seedream_provider is SeedreamProvider.ARK
 
 
@@ -126,6 +130,10 @@ BAD_VALUES = [
     ("BLOB_STORE", "s3", "one of local, storage"),
     ("COMPRESSION", "gzip", "one of zstd, off"),
     ("COMPRESS_AFTER_SECONDS", "-1", "0 to 2592000"),
+    ("SCRUB_DAYS", "0", "0.01 to 3650"),
+    ("SCRUB_DAYS", "monthly", "a number from"),
+    ("SCRUB_MB_PER_SECOND", "0", "0.1 to 10000"),
+    ("SCRUB_MB_PER_SECOND", "nan", "0.1 to 10000"),
     ("SUPERVISED", "2", "true or false"),
     ("SEEDREAM_PROVIDER", "other", "one of ark, kie, placeholder"),
     ("SEEDREAM_BASE_URL", "ark.example", "http://"),

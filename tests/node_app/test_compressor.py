@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from node_app import compressor
+from node_app import compressor, giving_way
 from node_app.blobindex import BlobIndex, Totals
 from node_app.compression import BLOCK_BYTES, FRAME_BYTES
-from node_app.compressor import Compressor, Stopped
+from node_app.compressor import Compressor
 from node_app.errors import BlobNotFound, StoreFailed, StoreFull
+from node_app.giving_way import Stopped
 from tests.support.blob_backends import LocalBackend, decompressed, md5, sha256
 from tests.support.waiting import eventually
 
@@ -502,7 +503,7 @@ def test_a_thread_that_fails_goes_on_later(
 def test_uploads_go_first_and_compression_never_stops_for_good(
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compressor, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(giving_way, "BUSY_SECONDS", 0.1)
     asked = []
     backend.put(TEXT)
 

@@ -109,7 +109,7 @@ def test_a_file_of_an_earlier_version_is_upgraded_in_place_and_only_once(path: P
 
     for _ in range(2):
         database = NodeDatabase(path)
-        row = ("old", "sha256", 5, "old.txt", "text/plain", 1.5, "", None)
+        row = ("old", "sha256", 5, "old.txt", "text/plain", 1.5, "", None, "", None)
         assert database.read(f"SELECT {COLUMNS} FROM blob") == [row]  # noqa: S608  a constant
         database.close()
 
@@ -168,6 +168,15 @@ def test_closing_finishes_what_is_queued(path: Path) -> None:
     reopened = NodeDatabase(path)
     assert len(texts(reopened)) == 600
     reopened.close()
+
+
+def test_a_write_after_the_end_is_an_error_and_no_wait(path: Path) -> None:
+    database = NodeDatabase(path)
+    database.close()
+
+    error = database.write(INSERT, ("late",)).exception(SECONDS)
+
+    assert isinstance(error, sqlite3.ProgrammingError)
 
 
 def test_many_threads_read_and_write_at_once(database: NodeDatabase) -> None:

@@ -18,7 +18,7 @@ from node_app import s3_reader
 from node_app.blobindex import BlobIndex
 from node_app.database import NodeDatabase
 from node_app.django_blobstore import DjangoBlobStore
-from node_app.errors import BlobNotFound, StoreFailed, StoreFull
+from node_app.errors import BlobDamaged, BlobNotFound, StoreFailed, StoreFull
 from node_app.node import open_store
 from tests.support.blob_backends import DjangoBackend, S3Server, md5, sha256
 from tests.support.cluster import free_ports
@@ -195,7 +195,7 @@ def test_a_blob_of_the_wrong_size_is_not_served(open_backend: OpenBackend) -> No
     backend.put(CONTENT)
     backend.plant(md5(CONTENT), CONTENT[:5])
 
-    with pytest.raises(BlobNotFound):
+    with pytest.raises(BlobDamaged):
         backend.store.open(md5(CONTENT))
 
 

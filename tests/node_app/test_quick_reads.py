@@ -78,6 +78,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadingNode]:
     for content in CONTENTS:
         reading.backend.put(content)
     reading.backend.plant(md5(DAMAGED), DAMAGED.replace(b"as", b"AS"))
+    reading.on_record.add(md5(DAMAGED))
     yield reading
     reading.backend.close()
 
@@ -176,7 +177,7 @@ class TestContents:
         for fields in ([], ["Range: bytes=3-5"]):
             answers = await exchange(node, QuickProtocol, [ask(stored(DAMAGED), *fields)] * 2)
             assert answers.count(b"HTTP/1.1 503") == 2
-            assert DAMAGED[3:5] not in answers.lower().replace(b"date", b"")
+            assert b"as it was" not in answers.lower()
 
     async def test_that_are_deleted_are_forgotten(self, tmp_path: Path) -> None:
         node = ReadingNode(tmp_path)

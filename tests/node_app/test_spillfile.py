@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -44,12 +45,12 @@ def any_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
             return super().write(data)
 
     if request.param == "no such thing":
-        monkeypatch.setattr(spillfile.sys, "platform", "elsewhere")
+        monkeypatch.setattr(sys, "platform", "elsewhere")
     elif request.param == "no ring":
         monkeypatch.setattr(spillfile, "MAX_RINGS", 0)
         monkeypatch.setattr(spillfile, "_rings", spillfile.Rings())
     elif request.param == "refused at first":
-        monkeypatch.setattr(spillfile, "_set_direct", lambda *_, **__: False)
+        monkeypatch.setattr(spillfile, "set_direct", lambda *_, **__: False)
     elif request.param == "refused later":
         monkeypatch.setattr(spillfile, "FileIO", RefusingFile)
 

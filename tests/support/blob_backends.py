@@ -2,9 +2,11 @@
 
 import hashlib
 import itertools
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import zstandard
 from django.core.files.base import ContentFile
@@ -18,6 +20,7 @@ from node_app.compression import FRAME_BYTES, FrameEncoder
 from node_app.compressor import Compressor
 from node_app.database import NodeDatabase
 from node_app.django_blobstore import DjangoBlobStore
+from node_app.evidence import SUFFIX
 from node_app.journal import Journal
 from node_app.local_blobstore import LocalBlobStore
 
@@ -92,6 +95,10 @@ class Backend(ABC):
         """Return what has been set aside, by name."""
 
     @abstractmethod
+    def evidence(self) -> list[Any]:
+        """Return what is written down beside it."""
+
+    @abstractmethod
     def _store(self, index: BlobIndex) -> BlobStore: ...
 
     def _open(self) -> None:
@@ -132,7 +139,12 @@ class LocalBackend(Backend):
         return sorted(path.name for path in self.folder.glob("blobs/*/*/*"))
 
     def quarantined(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.folder.glob("quarantine/*")}
+        paths = self.folder.glob("quarantine/*")
+        return {path.name: path.read_bytes() for path in paths if path.suffix != SUFFIX}
+
+    def evidence(self) -> list[Any]:
+        paths = sorted(self.folder.glob(f"quarantine/*{SUFFIX}"))
+        return [json.loads(path.read_text()) for path in paths]
 
     def _store(self, index: BlobIndex) -> BlobStore:
         return LocalBlobStore(self.folder, index)
@@ -219,7 +231,17 @@ class DjangoBackend(Backend):
         found = {}
         for name in self._names(f"{self.folder.name}/quarantine"):
             with self.storage.open(name, "rb") as file:
-                found[name.rpartition("/")[2]] = bytes(file.read())
+                if not name.endswith(SUFFIX):
+                    found[name.rpartition("/")[2]] = bytes(file.read())
+        return found
+
+    def evidence(self) -> list[Any]:
+        names = sorted(self._names(f"{self.folder.name}/quarantine"))
+        found = []
+        for name in names:
+            with self.storage.open(name, "rb") as file:
+                if name.endswith(SUFFIX):
+                    found.append(json.loads(file.read()))
         return found
 
     def _names(self, folder: str) -> Iterator[str]:

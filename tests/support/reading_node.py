@@ -12,31 +12,48 @@ from uvicorn.server import ServerState
 
 from mini_dropbox.patient_protocol import PatientProtocol
 from node_app.dataplane.app import DataPlane
+from node_app.master_client import Located
+from node_app.verifier import Verifier
 from tests.support.blob_backends import LocalBackend
 
 MASTER = "http://127.0.0.1:9999"
+MAX_AGE = 3600.0
 DATE = (b"date", b"Mon, 23 Nov 2026 00:00:00 GMT")
 
 
 class ReadingNode:
-    """What downloads need of a node: a real store, no peers, and a master that knows no blob."""
+    """What downloads need of a node: a real store, no peers, and a master that knows few blobs."""
 
     def __init__(self, folder: Path) -> None:
         self.backend = LocalBackend(folder)
-        self.store: Any = self.backend.store
         self.allowed_origins = frozenset({MASTER})
-        self.settings = SimpleNamespace(node_url="http://127.0.0.1:8009", allowed_hosts=("nas",))
+        self.settings = SimpleNamespace(
+            node_id="8009", node_url="http://127.0.0.1:8009", allowed_hosts=("nas",)
+        )
         self.cluster = SimpleNamespace(holders=lambda _: [])
-        self.master = SimpleNamespace(replicas=self._replicas)
+        self.master = SimpleNamespace(locate=self._locate)
+        self.peers: Any = None
+        # Blobs that nodes have stored once, as far as the master knows.
+        self.on_record: set[str] = set()
+        self._open()
+
+    def _open(self) -> None:
+        self.store: Any = self.backend.store
+        self.verifier = Verifier(self.store, self.run, max_age=MAX_AGE)
         self.data_plane = DataPlane(self, _fallback)  # type: ignore[arg-type]
         self.quick_answers = self.data_plane.quick_answers
         self.quick_answers.start()
 
+    def restart(self) -> None:
+        """Do what a new process does: all that was in memory is gone."""
+        self.backend.reopen()
+        self._open()
+
     async def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         return await asyncio.to_thread(function, *arguments, **options)
 
-    async def _replicas(self, _: str) -> None:
-        return None
+    async def _locate(self, blob_hash: str) -> Located | None:
+        return Located((), is_stored=True) if blob_hash in self.on_record else None
 
 
 class Wire(asyncio.Transport):

@@ -14,4 +14,6 @@ async def store(node: Node, upload: Upload) -> Upload:
             content_type = media_type(name, upload.content_type)
             stored = await node.store_upload(file, name=name, content_type=content_type)
         finished: Upload = await node.run(node.uploads.finish, upload, stored.to_json())
+        # The upload's own name for the bytes has gone.
+        await node.run(node.store.follow_stamp, stored.hash)
         return finished
