@@ -6,7 +6,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-smoke lint format setup setup-dev clean requirements
+.PHONY: help run test faults bench bench-smoke lint format setup setup-dev clean requirements
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,12 @@ run: setup ## Start a master and two nodes, and print their addresses
 
 test: setup-dev ## Run the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
+
+MINUTES ?= 10
+NODES ?= 5
+REPLICAS ?= 3
+faults: setup-dev ## Break a cluster at random for MINUTES=10, and count what is lost (SEED=, NODES=, REPLICAS=)
+	$(BIN)/python -m tests.faults.thrash --minutes $(MINUTES) --nodes $(NODES) --replicas $(REPLICAS) $(if $(SEED),--seed $(SEED))
 
 bench: setup-dev ## Measure the system beside the machine's limits (ARGS="--only put-small --rounds 3")
 	$(BIN)/python -m bench.run $(ARGS)

@@ -4,7 +4,8 @@ The `Authorization` header reads
 `MiniDropbox-HMAC node=<id>,time=<unix seconds>,nonce=<hex>,body=<sha256 hex>,signature=<hex>`;
 the signature covers method, path with query, and every field before it. `body` is the SHA-256 of
 the request's body, which the receiver compares with what it has read. No other header is covered:
-what matters stands in the query. A request is good once; a restart of the receiver forgets that.
+what matters stands in the query. A request is good once; what forgets that is a restart of the
+receiver, or its clock when it is set back by more than clocks may differ.
 """
 
 import hashlib
@@ -47,15 +48,20 @@ class ReplayGuard:
         self._nonces: dict[int, set[str]] = {}
         self._count = 0
         self._forgotten_until = 0
+        self._latest = 0
 
-    def check(self, signed_at: int, nonce: str, expired_at: int) -> None:
+    def check(self, signed_at: int, nonce: str, *, now: int) -> None:
         """Raise SignatureError for a nonce that has come before, or that may have."""
         with self._lock:
+            if now < self._latest - MAX_CLOCK_SKEW_SECONDS:
+                self._go_back(now)
+            self._latest = max(self._latest, now)
             if signed_at <= self._forgotten_until:
                 raise SignatureError("The request is too old: check the clocks.")
             nonces = self._nonces.get(signed_at)
             if nonces is None:
                 nonces = self._nonces[signed_at] = set()
+                expired_at = now - MAX_CLOCK_SKEW_SECONDS - 1
                 for second in [second for second in self._nonces if second <= expired_at]:
                     self._forget(second)
             if nonce in nonces:
@@ -64,6 +70,13 @@ class ReplayGuard:
             self._count += 1
             while self._count > MAX_REMEMBERED and len(self._nonces) > 1:
                 self._forget(min(self._nonces))
+
+    def _go_back(self, now: int) -> None:
+        """Follow a clock that was set back; all would count as too old until it has caught up."""
+        for second in [s for s in self._nonces if s > now + MAX_CLOCK_SKEW_SECONDS]:
+            self._forget(second)
+        self._forgotten_until = 0
+        self._latest = now
 
     def _forget(self, second: int) -> None:
         self._count -= len(self._nonces.pop(second))
@@ -105,7 +118,7 @@ class Signer:
         now, signed_at = int(self._clock()), int(values["time"])
         if abs(now - signed_at) > MAX_CLOCK_SKEW_SECONDS:
             raise SignatureError("The request is too old or from the future: check the clocks.")
-        self._replays.check(signed_at, values["nonce"], now - MAX_CLOCK_SKEW_SECONDS - 1)
+        self._replays.check(signed_at, values["nonce"], now=now)
         return SignedRequest(values["node"], values["body"])
 
     def _signature(self, method: str, target: str, fields: str) -> str:

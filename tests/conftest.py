@@ -11,6 +11,10 @@ from tests.support.cluster import Cluster
 LOG_CHARACTERS = 8000
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the tests of faults at full length")
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the tests' tables in a file, as in production: one in memory locks differently."""

@@ -1,29 +1,24 @@
 """Processes that die or hang while clients go on."""
 
-import contextlib
-import random
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import IncompleteRead
 
-import psutil
 import pytest
 import requests
 
 from tests.conftest import StartCluster
 from tests.support.cluster import Cluster, Server
+from tests.support.kills import kill_arbiter, kill_both, kill_worker, terminate
 from tests.support.load import Uploads
-from tests.support.raw_http import Connection, connect, form
+from tests.support.raw_http import connect, form
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
 
 # What a client waits for at most while a node hangs.
 PATIENCE = 5.0
-KILLS = 10
 
 
 @pytest.fixture(scope="module")
@@ -46,42 +41,9 @@ def faulty(shared: Cluster) -> Cluster:
     return shared
 
 
-def die(process: psutil.Process) -> None:
-    process.kill()
-    eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
-
-
-def kill_worker(cluster: Cluster, server: Server) -> None:
-    die(cluster.worker(server))
-
-
-def kill_arbiter(cluster: Cluster, server: Server) -> None:
-    die(cluster.arbiter(server))
-
-
-def kill_both(cluster: Cluster, server: Server) -> None:
-    worker = cluster.worker(server)
-    die(cluster.arbiter(server))
-    die(worker)
-
-
-def terminate(cluster: Cluster, server: Server) -> None:
-    arbiter = cluster.arbiter(server)
-    arbiter.terminate()
-    eventually(lambda: not arbiter.is_running() or arbiter.status() == psutil.STATUS_ZOMBIE)
-
-
 def timed(function: Callable[[], requests.Response]) -> tuple[requests.Response, float]:
     began = time.monotonic()
     return function(), time.monotonic() - began
-
-
-def has_worker(cluster: Cluster, server: Server) -> bool:
-    """Tell whether a process that is supervised now serves here."""
-    try:
-        return cluster.worker(server).is_running()
-    except (StopIteration, IndexError, psutil.NoSuchProcess):
-        return False
 
 
 def assert_everywhere(cluster: Cluster, blobs: list[tuple[str, bytes]]) -> None:
@@ -109,32 +71,6 @@ def test_a_killed_node_is_not_missed_and_comes_back(
     assert max(outcome.seconds for outcome in uploads.outcomes) < PATIENCE
     eventually(faulty.is_whole, 15)
     assert_everywhere(faulty, uploads.stored())
-
-
-def test_nothing_acknowledged_is_lost_when_processes_die_at_random(faulty: Cluster) -> None:
-    seed = random.randrange(10_000)
-    print(f"seed {seed}")  # noqa: T201  pytest shows it when the test fails
-    chance = random.Random(seed)
-    with Uploads(*faulty.nodes) as uploads:
-        for _ in range(KILLS):
-            victim = chance.choice([faulty.master, *faulty.nodes])
-            kill = chance.choice([kill_worker, kill_arbiter, kill_both, terminate])
-            with contextlib.suppress(StopIteration, IndexError, psutil.NoSuchProcess):
-                # Whoever is just being started again cannot be killed.
-                kill(faulty, victim)
-            uploads.wait_for(5)
-
-    stored = uploads.stored()
-    assert stored
-    # A worker whose arbiter was killed goes on answering for a moment before it ends.
-    eventually(lambda: all(has_worker(faulty, each) for each in [faulty.master, *faulty.nodes]), 30)
-    eventually(faulty.is_whole, 30)
-    for node in faulty.nodes:
-        eventually(lambda node=node: node.health().get("outbox") == 0, 30)
-    assert_everywhere(faulty, stored)
-    listed = {record["hash"] for record in faulty.master.get("/list").json()}
-    assert {blob_hash for blob_hash, _ in stored} <= listed
-    eventually(lambda: faulty.temporary_files() == [])
 
 
 def test_a_node_killed_in_the_middle_of_an_upload_keeps_nothing_of_it(faulty: Cluster) -> None:
@@ -261,62 +197,3 @@ def test_a_lost_peer_is_a_503_and_not_a_404(start_cluster: StartCluster) -> None
 
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert seconds < PATIENCE
-
-
-def test_below_the_write_quorum_uploads_are_refused_and_nothing_is_kept(
-    start_cluster: StartCluster,
-) -> None:
-    cluster = start_cluster(node_count=2, WRITE_QUORUM="2")
-    first, second = cluster.nodes
-    content = secrets.token_bytes(100)
-
-    with cluster.frozen(second):
-        answer, seconds = timed(lambda: first.upload(content, "too-few.bin"))
-
-        assert answer.status_code == 503
-        assert seconds < PATIENCE
-        assert answer.json()["success"] is False
-
-    cluster.wait_until_ready()
-    assert "too-few.bin" not in cluster.master.get("/list").text
-    answer = eventually(lambda: accepted(first, content), what="uploads are taken again")
-    assert answer["replicas"] == sorted([first.node_id, second.node_id])
-
-
-def accepted(node: Server, content: bytes) -> dict[str, object]:
-    """Return what a node answers to an upload that it takes."""
-    answer = node.upload(content, "enough.bin")
-    return dict(answer.json()) if answer.ok else {}
-
-
-def test_a_peer_that_dies_while_it_is_read_through_breaks_the_answer_off(
-    start_cluster: StartCluster,
-) -> None:
-    # More than the buffers between a peer, the reader and the client can hold.
-    cluster = start_cluster(REPLICATION_FACTOR="1", MAX_UPLOAD_BYTES=str(2**26))
-    first, second = cluster.nodes
-    content = secrets.token_bytes(60_000_000)
-    upload = first.upload(content).json()
-    holder = next(node for node in cluster.nodes if node.node_id in upload["replicas"])
-    reader = first if holder is second else second
-
-    with connect(reader) as connection:
-        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
-        connection.head("GET", f"/retrieve?hash={upload['hash']}")
-        assert connection.socket.recv(1_000).startswith(b"HTTP/1.1 200")
-        kill_both(cluster, holder)
-        with pytest.raises((IncompleteRead, ConnectionResetError)):
-            read_rest(connection, len(content))
-
-    eventually(lambda: reader.retrieve(upload["hash"]).content == content, 20, what="it is back")
-    assert "Traceback" not in cluster.log
-
-
-def read_rest(connection: Connection, size: int) -> None:
-    """Read a body until it is whole; IncompleteRead when the server hangs up before."""
-    received = 0
-    while received < size:
-        piece = connection.socket.recv(65_536)
-        if not piece:
-            raise IncompleteRead(b"", size - received)
-        received += len(piece)

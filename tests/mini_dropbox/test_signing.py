@@ -180,12 +180,40 @@ class TestReplays:
         for _ in range(12):
             clock.now += 1
             for _ in range(remembered):
-                verifier._replays.check(int(clock.now), other.sign("GET", "/"), 0)
+                verifier._replays.check(int(clock.now), other.sign("GET", "/"), now=int(clock.now))
 
         assert sum(map(len, verifier._replays._nonces.values())) <= MAX_REMEMBERED
         with pytest.raises(SignatureError):
             verifier.verify(first, "GET", "/")
         verifier.verify(other.sign("GET", "/"), "GET", "/")
+
+    @pytest.mark.parametrize("seconds", [1, 299, 302, 500, 172_800])
+    def test_a_clock_that_is_set_back_keeps_nobody_out(self, seconds: int) -> None:
+        clock = Clock()
+        verifier = signer(clock=clock)
+        for _ in range(20):
+            verifier.verify(signer(clock=clock).sign("GET", "/"), "GET", "/")
+            clock.now += MAX_CLOCK_SKEW_SECONDS / 4
+
+        clock.now -= seconds
+        for _ in range(20):
+            header = signer(clock=clock).sign("GET", "/")
+            verifier.verify(header, "GET", "/")
+            with pytest.raises(SignatureError, match="before"):
+                verifier.verify(header, "GET", "/")
+            clock.now += MAX_CLOCK_SKEW_SECONDS / 4
+
+    def test_nothing_is_remembered_of_a_time_that_the_clock_has_left(self) -> None:
+        clock = Clock()
+        verifier = signer(clock=clock)
+        for _ in range(3):
+            verifier.verify(signer(clock=clock).sign("GET", "/"), "GET", "/")
+            clock.now += MAX_CLOCK_SKEW_SECONDS
+        clock.now -= 172_800
+        verifier.verify(signer(clock=clock).sign("GET", "/"), "GET", "/")
+
+        assert len(verifier._replays._nonces) == 1
+        assert verifier._replays._count == 1
 
     def test_what_has_expired_is_forgotten(self) -> None:
         clock = Clock()
