@@ -29,6 +29,7 @@ from bench import (
     placement,
     refill,
     report,
+    scrubbing,
     workloads,
 )
 from bench.harness import BenchError, Row
@@ -48,6 +49,7 @@ SMOKE: Final = (
     "memory",
     "curve-files",
     "refill",
+    "get-large-scrub",
 )
 
 Found = dict[str, Any]
@@ -87,7 +89,7 @@ def chosen_names(options: argparse.Namespace) -> list[str]:
 
 
 def all_names() -> list[str]:
-    return [*workloads.WORKS, *RUNS, "placement", *OTHERS]
+    return [*WORKS, *RUNS, "placement", *OTHERS]
 
 
 def run_one(name: str, options: argparse.Namespace, folder: Path) -> Found:
@@ -113,7 +115,7 @@ def measure(name: str, settings: Settings) -> Found:
         return {"rows": _json(rows), "loads": loads}
     if name in RUNS:
         return {"rows": _json(RUNS[name](settings))}
-    with workloads.WORKS[name](settings) as work:
+    with WORKS[name](settings) as work:
         row = harness.measure(work, settings.rounds)
     return {"rows": _json([row])}
 
@@ -192,6 +194,11 @@ def _json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [row.to_json() for row in rows]
 
 
+WORKS: Final = {
+    **workloads.WORKS,
+    "get-small-scrub": scrubbing.get_small,
+    "get-large-scrub": scrubbing.get_large,
+}
 RUNS: Final[Mapping[str, Callable[[Settings], list[Row]]]] = {
     "idle": footprint.idle,
     "memory": footprint.memory,

@@ -3,6 +3,7 @@
 A further number is one more line in the source that it belongs to.
 """
 
+import time
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
@@ -23,6 +24,7 @@ def registry(node: Node, requests: RequestStats) -> CollectorRegistry:
         lambda: _journal(node),
         lambda: _registrations(node),
         lambda: _cluster(node),
+        lambda: _scrub(node),
     )
     return registry_of(node.settings, requests, state)
 
@@ -90,4 +92,21 @@ def _cluster(node: Node) -> Iterator[Metric]:
         "Copies sent to peers, by outcome.",
         {"stored": replicator.pushes_stored, "failed": replicator.pushes_failed},
         label="outcome",
+    )
+
+
+def _scrub(node: Node) -> Iterator[Metric]:
+    """Yield nothing but the names where nothing is scrubbed (an object store)."""
+    progress = node.scrubber.progress() if node.scrubber else {}
+    oldest = progress.get("oldest_verified_at")
+    yield gauge("node_scrub_running", "1 while blobs are read again.", progress.get("running"))
+    yield gauge(
+        "node_scrub_round_blobs", "Blobs read in this round.", progress.get("blobs_checked")
+    )
+    yield gauge("node_scrub_round_bytes", "Their bytes.", progress.get("bytes_checked"))
+    yield gauge("node_scrub_round_bad", "Bad copies found in it.", progress.get("bad_found"))
+    yield gauge(
+        "node_oldest_verification_age_seconds",
+        "Since the blob that waits longest was verified.",
+        None if oldest is None else max(0.0, time.time() - oldest),
     )

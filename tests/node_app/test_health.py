@@ -156,7 +156,7 @@ async def test_a_database_that_cannot_be_read(
     assert (status, body["code"]) == (503, "store_failed")
     assert "cannot be read" in body["detail"]
     # What the database does not know is shown all the same.
-    assert seen.get("unreadable_metrics") == 2
+    assert seen.get("unreadable_metrics") == 3
     assert seen.has("node_free_bytes")
     await running.assert_well()
 
@@ -241,3 +241,11 @@ async def test_the_page_takes_only_reads(running: RunningNode) -> None:
         answer = await running.get(views.MetricsView, method=method)
         assert (answer.status_code, answer.data["code"]) == (405, "method_not_allowed")
         assert {"GET", "HEAD"} <= set(answer["Allow"].split(", "))
+
+
+async def test_a_scrub_is_shown(running: RunningNode) -> None:
+    seen = await running.scrape()
+
+    assert seen.get("node_scrub_running") == 0
+    assert seen.get("node_scrub_round_bad") == 0
+    assert not seen.has("node_oldest_verification_age_seconds")
