@@ -118,11 +118,12 @@ def file_register(
     """
     now, claimed = timezone.now(), list(replicas)
     found = _BLOBS.rows(blob_hash)
-    if not found:
+    is_new = not found
+    if is_new:
         _ADD_BLOBS.run([(blob_hash, "", size, False, claimed, now)])
         found = _BLOBS.rows(blob_hash)
     _, key, _, known_size, verified, unreferenced_at = found[0]
-    if not verified:
+    if not (verified or is_new):
         Blob.objects.filter(pk=key).update(size=size, claimed_replicas=claimed)
     if unreferenced_at is not None:
         blobs_are_named_again(keys=[key])
