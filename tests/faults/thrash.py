@@ -17,8 +17,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import requests
+
+from mini_dropbox.signing import Signer
+from mini_dropbox.wire import SCRUB_PATH
 from tests.faults.audit import (
     RESTORED_SECONDS,
+    count_copies,
     damaged_replicas,
     listed,
     outboxes,
@@ -28,7 +33,7 @@ from tests.faults.audit import (
 from tests.faults.journal import Acknowledged, Journal
 from tests.faults.load import Load
 from tests.support.cluster import Server
-from tests.support.machines import Machines
+from tests.support.machines import SECRET, Machines
 from tests.support.waiting import eventually
 
 FAULT_SECONDS = (0.5, 4.0)
@@ -36,7 +41,8 @@ FAULT_SECONDS = (0.5, 4.0)
 PAUSE_SECONDS = 0.1
 REPAIR_GRACE_SECONDS = 2
 COMPRESS_AFTER_SECONDS = 2
-
+DAMAGED_AT_ONCE = 5
+SCRUB_SECONDS = 120.0
 
 Fault = Callable[[Server], contextlib.AbstractContextManager[None]]
 
@@ -50,6 +56,7 @@ class Report:
     answers: Counter[int] = field(default_factory=Counter)
     reads: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    damaged_copies: int = 0
     restored_after: list[float] = field(default_factory=list)
     not_restored: int = 0
     lost: list[str] = field(default_factory=list)
@@ -70,6 +77,7 @@ class Report:
         yield f"answers to uploads         {_counted(self.answers)}"
         yield f"reads                      {_counted(self.reads)}"
         yield f"faults                     {_counted(self.faults)}"
+        yield f"copies damaged             {self.damaged_copies}"
         if self.restored_after:
             median, worst = statistics.median(self.restored_after), max(self.restored_after)
             yield f"full replication after     {median:.1f} s (median), {worst:.1f} s (worst)"
@@ -90,6 +98,7 @@ class Thrasher:
         self._seed = seed
         self.journal = Journal()
         self.report = Report(seed)
+        self._damaged: set[str] = set()
 
     def run(self, seconds: float) -> Report:
         """Break things for this long, then look at everything."""
@@ -137,6 +146,7 @@ class Thrasher:
             ("node frozen", self._freeze),
             ("node cut off", self._cut_off),
             ("node cut off silently", self._silence),
+            ("copies damaged", self._damage),
         ]
 
     @contextlib.contextmanager
@@ -173,6 +183,36 @@ class Thrasher:
         with self._cut_off(victim, silently=True):
             yield
 
+    @contextlib.contextmanager
+    def _damage(self, victim: Server) -> Iterator[None]:
+        """Change, cut, empty or remove some of a node's copies; in the end it reads all it has."""
+        entries = self.journal.entries
+        for entry in self._chance.sample(entries, min(DAMAGED_AT_ONCE * 5, len(entries))):
+            # One copy of a blob in a whole run, and only where all of them are there.
+            path = self._copy_of(victim, entry)
+            if entry.hash in self._damaged or not path.exists():
+                continue
+            if count_copies(self._cluster, entry) < self._replicas:
+                continue
+            self._damaged.add(entry.hash)
+            damage(path, self._chance)
+            self.report.damaged_copies += 1
+            if len(self._damaged) % DAMAGED_AT_ONCE == 0:
+                break
+        yield
+        self._scrub(victim)
+
+    def _copy_of(self, node: Server, entry: Acknowledged) -> Path:
+        folder = self._cluster.folder_of(node) / "blobs" / entry.hash[:2] / entry.hash[2:4]
+        return folder / entry.hash
+
+    def _scrub(self, node: Server) -> None:
+        """Let a node read everything it has again."""
+        headers = {"Authorization": Signer(SECRET, "master").sign("POST", SCRUB_PATH)}
+        # One that is away reads it again in the end.
+        with contextlib.suppress(requests.RequestException):
+            node.post(SCRUB_PATH, headers=headers)
+
     def _wait_until_restored(self) -> None:
         """Wait until all that was acknowledged so far has all of its replicas again."""
         began = time.monotonic()
@@ -194,17 +234,30 @@ class Thrasher:
 
         eventually(none_is_short, max(0.0, deadline - time.monotonic()))
 
+    def _none_scrubs(self) -> bool:
+        progress = [node.health().get("scrub") or {} for node in self._cluster.nodes]
+        return all(each.get("running") is False for each in progress)
+
+    def _short(self, entries: Sequence[Acknowledged]) -> list[Acknowledged]:
+        return short_of_copies(self._cluster, entries, self._replicas)
+
     def _audit(self) -> None:
         report, cluster, entries = self.report, self._cluster, self.journal.entries
         report.acknowledged = len(entries)
         eventually(cluster.is_whole, RESTORED_SECONDS, what="every node healthy")
+        for node in cluster.nodes:
+            self._scrub(node)
+        eventually(self._none_scrubs, SCRUB_SECONDS, what="every node has read all it has")
+        # What is still short then stands in the report.
+        with contextlib.suppress(AssertionError):
+            eventually(lambda: not self._short(entries), RESTORED_SECONDS)
         eventually(lambda: outboxes(cluster) == 0, RESTORED_SECONDS, what="empty outboxes")
         report.lost = unreadable(cluster.nodes, entries)
         names = listed(cluster)
         report.unlisted = sorted({entry.name for entry in entries} - names)
         report.strangers = sorted(names - self.journal.names_sent)
         report.damaged = damaged_replicas(cluster)
-        report.short = [e.hash for e in short_of_copies(cluster, entries, self._replicas)]
+        report.short = [entry.hash for entry in self._short(entries)]
 
 
 def thrash(folder: Path, *, seconds: float, seed: int, nodes: int, replicas: int) -> Report:
@@ -224,6 +277,20 @@ def thrash(folder: Path, *, seconds: float, seed: int, nodes: int, replicas: int
         return Thrasher(cluster, seed=seed, replicas=replicas).run(seconds)
     finally:
         cluster.stop()
+
+
+def damage(path: Path, chance: random.Random) -> None:
+    """Change one byte of a file, cut it short, empty it, fill it with zeros, or remove it."""
+    content = bytearray(path.read_bytes())
+    kind = chance.choice(("flip", "cut", "empty", "zero", "remove"))
+    if kind == "remove" or not content:
+        path.unlink()
+    elif kind == "flip":
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        path.write_bytes(content)
+    else:
+        kept = {"cut": content[: len(content) // 2], "empty": b"", "zero": bytes(len(content))}
+        path.write_bytes(kept[kind])
 
 
 def _counted(counts: Counter[str] | Counter[int]) -> str:
