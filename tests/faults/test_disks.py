@@ -200,6 +200,8 @@ class TestFailedSyncs:
             for content in contents:
                 assert_not_promised(cluster, broken, content, put(broken, content))
 
+        # Its own probe of the database has found out as well, and the next one sets it right.
+        eventually(lambda: stores_everywhere(cluster, broken), 20, what="it stores again")
         for content in contents:
             answer = put(broken, content)
             assert answer.json()["replicas"] == sorted([broken.node_id, other.node_id])
