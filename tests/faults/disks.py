@@ -86,13 +86,23 @@ def tmpfs(folder: Path, *, mebibytes: int, inodes: int = 100_000) -> Iterator[No
 def filled(folder: Path, *, leaving: int = 0) -> Iterator[None]:
     """Take all room of a file system but `leaving` bytes, and give it back in the end."""
     ballast = folder / "ballast"
-    room = os.statvfs(folder)
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - leaving)
     try:
+        with ballast.open("wb") as file:
+            # Whoever writes there as well may take some of it first.
+            eventually(lambda: _has_filled(file.fileno(), leaving), what=f"{folder} is full")
         yield
     finally:
         ballast.unlink()
+
+
+def _has_filled(ballast: int, leaving: int) -> bool:
+    """Let a file take all room but `leaving` bytes; return whether no more than that is left."""
+    room = os.fstatvfs(ballast)
+    free = room.f_bavail * room.f_frsize - leaving
+    if free > 0:
+        with contextlib.suppress(OSError):
+            os.posix_fallocate(ballast, os.fstat(ballast).st_size, free)
+    return free <= 0
 
 
 @contextlib.contextmanager
