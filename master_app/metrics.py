@@ -40,6 +40,7 @@ COUNTED_ROUTES: Final = (
     "/metrics",
     wire.HEARTBEAT_PATH,
     wire.REGISTRATIONS_PATH,
+    wire.LOSSES_PATH,
     "/fragments/",
     "/api/v1/",
     "/thumbnails/",

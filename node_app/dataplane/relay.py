@@ -68,6 +68,10 @@ async def serve_from_peer(request: Request, node: Node, wanted: Wanted) -> None:
             tried.add(peer.node_id)
             if await _relay(request, node, peer, wanted):
                 return
+    if located and located.is_stored:
+        # A node that was just started, or was refused, does not know all the others.
+        strangers = {*located.node_ids} - tried - {node.settings.node_id}
+        wanted.unreachable.extend(sorted(strangers))
     if wanted.unreachable and located and located.node_ids:
         raise Unavailable("No node that has this blob can be reached now; try again in a moment.")
     if wanted.damaged or (located and located.is_stored):
