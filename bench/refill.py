@@ -27,11 +27,11 @@ REFILL_SECONDS: Final = 600.0
 
 def refill(settings: Settings) -> list[Row]:
     """Measure with many small blobs and with large ones, beside what the disk takes of the same."""
-    small = SMOKE_BLOBS if settings.smoke else SMALL_BLOBS
-    large = SMOKE_BLOBS // 10 if settings.smoke else LARGE_BLOBS
+    if settings.smoke:
+        return [_measure(settings, "refill-small", SMALL_BYTES, SMOKE_BLOBS)]
     return [
-        _measure(settings, "refill-small", SMALL_BYTES, small),
-        _measure(settings, "refill-large", LARGE_BYTES, large),
+        _measure(settings, "refill-small", SMALL_BYTES, SMALL_BLOBS),
+        _measure(settings, "refill-large", LARGE_BYTES, LARGE_BLOBS),
     ]
 
 

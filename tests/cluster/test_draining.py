@@ -47,16 +47,25 @@ def replicas(cluster: Cluster, blob_hash: str) -> set[str]:
     return set(cluster.master.get("/get", params={"hash": blob_hash}).json()["replicas"])
 
 
-def test_a_node_is_drained_and_removed_while_files_come(own_cluster: Cluster) -> None:
+def test_a_node_is_made_read_only_drained_and_removed_while_files_come(
+    own_cluster: Cluster,
+) -> None:
     first, second, third = own_cluster.nodes
     contents: dict[str, bytes] = {}
 
-    def upload(node: Server, count: int) -> None:
-        for _ in range(count):
-            content = secrets.token_bytes(3000)
-            contents[node.upload(content).json()["hash"]] = content
+    def upload(node: Server) -> set[str]:
+        """Store something new, and return who has it."""
+        content = secrets.token_bytes(3000)
+        answer = node.upload(content).json()
+        contents[answer["hash"]] = content
+        return set(answer["replicas"])
 
-    upload(third, 25)
+    stored_on = [upload(third) for _ in range(25)]
+    assert any(third.node_id in nodes for nodes in stored_on)
+    staying = {first.node_id, second.node_id}
+    assert manage(own_cluster, "read_only", third.node_id).returncode == 0
+    eventually(lambda: upload(third) == staying, 20)
+    assert all(third.retrieve(each).content == content for each, content in contents.items())
     on_third = [each for each in contents if third.node_id in replicas(own_cluster, each)]
     assert on_third
 
@@ -64,31 +73,16 @@ def test_a_node_is_drained_and_removed_while_files_come(own_cluster: Cluster) ->
     assert f"{len(on_third)} of them" in dry.stdout, dry.stdout + dry.stderr
     drained = manage(own_cluster, "drain", third.node_id)
     assert f"Node {third.node_id} is drained" in drained.stdout, drained.stdout + drained.stderr
-    upload(third, 5)
+    assert all(upload(third) == staying for _ in range(5))
     removed = manage(own_cluster, "remove_node", third.node_id)
     assert removed.returncode == 0, removed.stderr
 
     own_cluster.started[-1].kill()
     own_cluster.started[-1].wait()
-    staying = {first.node_id, second.node_id}
     for blob_hash, content in contents.items():
         assert replicas(own_cluster, blob_hash) == staying
         assert first.retrieve(blob_hash).content == content
         assert second.retrieve(blob_hash).content == content
-
-
-def test_a_read_only_node_serves_and_takes_nothing(own_cluster: Cluster) -> None:
-    first, second, third = own_cluster.nodes
-    before = third.upload(b"before").json()
-    assert manage(own_cluster, "read_only", third.node_id).returncode == 0
-
-    def goes_elsewhere() -> bool:
-        answer = third.upload(secrets.token_bytes(100)).json()
-        return bool(answer["replicas"] == sorted([first.node_id, second.node_id]))
-
-    eventually(goes_elsewhere, 20)
-    assert third.retrieve(before["hash"]).content == b"before"
-    assert all(goes_elsewhere() for _ in range(10))
 
 
 def test_a_new_node_gets_its_share_of_what_was_there(tmp_path: Path) -> None:

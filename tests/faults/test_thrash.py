@@ -9,7 +9,7 @@ from tests.faults.thrash import thrash
 
 pytestmark = pytest.mark.faults
 
-SECONDS = 15.0
+SECONDS = 8.0
 
 
 def test_two_faults_at_a_time_lose_nothing(tmp_path: Path) -> None:
