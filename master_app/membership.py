@@ -15,7 +15,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from master_app.errors import CopiesBeingForgotten, NodeRefused
-from master_app.models import Cluster, Node, NodeState, Replica, node_state
+from master_app.models import Cluster, Node, NodeState, Replica, node_state, state_limits
 from master_app.prepared import PreparedQuery
 from master_app.repair.services import tasks_add
 from mini_dropbox.wire import FOREIGN_CLUSTER, Heartbeat, Sender, new_identity
@@ -82,6 +82,17 @@ def check_heartbeat(*, heartbeat: Heartbeat, now: datetime) -> bool:
         if node_id == heartbeat.node_id:
             is_unread = store_id not in {"", heartbeat.store_id}
     return is_unread
+
+
+def heartbeats_to_come_date_back() -> None:
+    """Let nodes that were heard of in a time to come count as heard of now.
+
+    After a clock was set back, one that is dead would be healthy until that time has come.
+    """
+    now = timezone.now()
+    to_come = Node.objects.filter(last_heartbeat_at__gt=now + state_limits()[0])
+    if to_come.exists():
+        to_come.update(last_heartbeat_at=now)
 
 
 def copies_forget(*, node_id: str) -> None:

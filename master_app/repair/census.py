@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from master_app import services
+from master_app import membership, services
 from master_app.models import Node, NodeMode, NodeState
 from mini_dropbox.wire import NodeEntry
 
@@ -48,6 +48,7 @@ class CensusTaker:
         by_id = {entry.node_id: entry for entry in services.cluster_map().nodes}
         entries = {}
         staying = set()
+        membership.heartbeats_to_come_date_back()
         for key, node_id, heartbeat, mode in Node.objects.members().values_list(
             "pk", "node_id", "last_heartbeat_at", "mode"
         ):

@@ -88,6 +88,21 @@ def test_a_clock_that_is_set_on_by_days_makes_nobody_dead(
     assert not census.reach
 
 
+def test_a_clock_that_is_set_back_by_days_keeps_no_dead_node_alive(
+    taker: CensusTaker, clock: Clock
+) -> None:
+    # As it was heard of before the clock was set back.
+    add_node("8001", silent_seconds=-2 * 24 * 3600)
+
+    assert taker.take().reach
+    heard_at = Node.objects.get().last_heartbeat_at
+    assert abs(timezone.now() - heard_at) < timedelta(minutes=1)
+    Node.objects.update(last_heartbeat_at=heard_at - timedelta(hours=1))
+    taker.take()
+    clock.now += GRACE
+    assert not taker.take().counted
+
+
 def test_a_node_that_is_slow_to_speak_is_not_given_up_while_it_is_not_down(
     taker: CensusTaker, clock: Clock
 ) -> None:
