@@ -18,7 +18,7 @@ from bench.workloads import MIB, Settings
 SMALL_BYTES: Final = 4096
 SMALL_BLOBS: Final = 20_000
 LARGE_BYTES: Final = 8 * MIB
-LARGE_BLOBS: Final = 100
+LARGE_BLOBS: Final = 400
 SMOKE_BLOBS: Final = 40
 UPLOADERS: Final = 16
 DISK_WRITERS: Final = 16

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ PAGE_TASKS: Final = 1024
 # changed, or after this long.
 REST_SECONDS: Final = 30.0
 BATCHES_AT_ONCE: Final = 4
+# While one is written down here, the node has another to work on.
+BATCHES_FOR_A_NODE: Final = 2
 LOST: Final = "No node that can be reached has a copy."
 TOO_FEW: Final = "Other nodes have too few copies for this one to go."
 WAITING: Final = "No other node is there to take a copy."
@@ -207,18 +210,18 @@ class Repairer:
             moves.tasks_failed(reasons=reasons)
 
     def _carry_out(self, batches: Sequence[Batch], census: Census) -> None:
-        """Order copies; those for one node one batch after another, for several at once."""
-        by_taker: dict[int, list[Batch]] = {}
+        """Order copies, from a few nodes at once, and a few batches of each."""
+        by_taker: defaultdict[int, deque[Batch]] = defaultdict(deque)
         for batch in batches:
-            by_taker.setdefault(batch.taker, []).append(batch)
+            by_taker[batch.taker].append(batch)
         under_way: dict[Future[Sequence[CopyResult]], Batch] = {}
-        while (by_taker or under_way) and not self._stopping.is_set():
-            busy = {batch.taker for batch in under_way.values()}
-            for taker in [taker for taker in by_taker if taker not in busy]:
-                batch = by_taker[taker].pop(0)
-                if not by_taker[taker]:
-                    del by_taker[taker]
-                under_way[self._threads.submit(self._order, batch, census)] = batch
+        while (any(by_taker.values()) or under_way) and not self._stopping.is_set():
+            busy = Counter(batch.taker for batch in under_way.values())
+            for taker, waiting in by_taker.items():
+                while waiting and busy[taker] < BATCHES_FOR_A_NODE:
+                    batch = waiting.popleft()
+                    busy[taker] += 1
+                    under_way[self._threads.submit(self._order, batch, census)] = batch
             ended, _ = wait(under_way, timeout=LEASE_SECONDS / 3, return_when="FIRST_COMPLETED")
             for future in ended:
                 self._record(under_way.pop(future), future, census)
