@@ -86,6 +86,14 @@ class Checked:
 
 
 Pieces = Callable[[BlobReader], Iterable[bytes]]
+# Reads the whole copy under an address; BlobNotFound, BlobDamaged or StoreFailed.
+Read = Callable[[str], Digests]
+
+
+def whole(reader: BlobReader) -> Iterator[bytes]:
+    """Yield a blob's content."""
+    for offset in range(0, reader.size, CHUNK_BYTES):
+        yield reader.read_at(offset, CHUNK_BYTES)
 
 
 class BlobStore(ABC):
@@ -142,7 +150,7 @@ class BlobStore(ABC):
         """Tell whether the bytes under `blob_hash` are there and have this SHA-256, by reading."""
         try:
             with storage_errors():
-                digests = self._read_digests(blob_hash)
+                digests = self.digests(blob_hash)
         except (BlobNotFound, BlobDamaged):
             return False
         return digests.md5 == blob_hash and digests.sha256 == sha256
@@ -174,17 +182,25 @@ class BlobStore(ABC):
         except NodeError as error:
             logger.warning("The new stamp of %s is not on disk: %s", blob_hash, error)
 
-    def check(self, blob_hash: str, *, found_by: str, pieces: Pieces | None = None) -> Checked:
+    def digests(self, blob_hash: str, pieces: Pieces = whole) -> Digests:
+        """Read what stands under the name, as `pieces` yields it.
+
+        BlobNotFound, BlobDamaged when it cannot be decompressed, StoreFailed when the disk fails.
+        """
+        with closing(self._open_unverified(blob_hash)) as reader, storage_errors():
+            return digests_of(pieces(reader))
+
+    def check(self, blob_hash: str, *, found_by: str, read: Read | None = None) -> Checked:
         """Read the whole copy; one that is not what was stored is set aside, and its loss noted.
 
-        `pieces` yields the content of a reader as the caller wants it read. StoreFailed when the
-        disk fails. What is good is the caller's to note (`note_verified`).
+        `read` is how the caller wants it read. StoreFailed when the disk fails. What is good is the
+        caller's to note (`note_verified`).
         """
         stamp, record = self._stamp(blob_hash), self._index.get(blob_hash)
         expected = None if record is None else Digests(record.hash, record.sha256, record.size)
         reason, found = "damaged", None
         try:
-            found = self._read_digests(blob_hash, pieces or whole)
+            found = (read or self.digests)(blob_hash)
         except BlobNotFound:
             return Checked(self._note_missing(blob_hash, found_by))
         except BlobDamaged:
@@ -210,7 +226,7 @@ class BlobStore(ABC):
         if stamp or self._stamp(evidence.hash):
             return self._stamp(evidence.hash) != stamp
         try:
-            found = self._read_digests(evidence.hash)
+            found = self.digests(evidence.hash)
         except BlobNotFound:
             return True
         except BlobDamaged:
@@ -280,7 +296,7 @@ class BlobStore(ABC):
 
     @abstractmethod
     def probe(self) -> None:
-        """Store a probe for good; StoreFull or StoreFailed when that is not possible."""
+        """Store a probe for good and read it; StoreFull or StoreFailed when that does not work."""
 
     @abstractmethod
     def _open_unverified(self, blob_hash: str) -> BlobReader:
@@ -357,7 +373,7 @@ class BlobStore(ABC):
                     return True
                 if _same_bytes(reader, commit.writer):
                     return True
-            found: Digests | None = self._read_digests(digests.md5)
+            found: Digests | None = self.digests(digests.md5)
             if record is None and found is not None and found.md5 == digests.md5:
                 raise HashCollision(COLLISION)
         except BlobNotFound:
@@ -443,20 +459,10 @@ class BlobStore(ABC):
                     with commit:
                         self._remove(commit.digests.md5)
 
-    def _read_digests(self, blob_hash: str, pieces: Pieces | None = None) -> Digests:
-        with closing(self._open_unverified(blob_hash)) as reader, storage_errors():
-            return digests_of((pieces or whole)(reader))
-
     @contextmanager
     def _lock(self, blob_hash: str) -> Iterator[None]:
         with self._locks[_stripe(blob_hash)]:
             yield
-
-
-def whole(reader: BlobReader) -> Iterator[bytes]:
-    """Yield a blob's content."""
-    for offset in range(0, reader.size, CHUNK_BYTES):
-        yield reader.read_at(offset, CHUNK_BYTES)
 
 
 def digests_of(pieces: Iterable[bytes]) -> Digests:

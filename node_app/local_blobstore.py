@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 # Below this much free space a node takes no more blobs, so that its own records still fit.
 RESERVED_BYTES: Final = 16 * 1024 * 1024
 COMPRESSED_SUFFIX: Final = ".zst"
+PROBE: Final = b"probe"
 
 
 class LocalBlobReader:
@@ -145,8 +146,12 @@ class LocalBlobStore(BlobStore):
         if (self.space().free or 0) < RESERVED_BYTES:
             raise StoreFull("The disk is full; free some space and try again.")
         with self.writer() as writer:
-            writer.write(b"probe")
+            writer.write(PROBE)
             writer.make_durable()
+            with storage_errors():
+                found = DirectReads(writer.write_out()).read_at(0, len(PROBE))
+        if found != PROBE:
+            raise StoreFailed("The disk does not give back what was written to it.")
 
     def open_plain(self, blob_hash: str) -> LocalBlobReader:
         """Return the plain form to read from; BlobNotFound when there is none."""
@@ -205,10 +210,7 @@ class LocalBlobStore(BlobStore):
         return self._index.oldest_verification()
 
     def _open_unverified(self, blob_hash: str) -> BlobReader:
-        try:
-            return self.open_plain(blob_hash)
-        except BlobNotFound:
-            return CompressedReader(LocalBlobReader(self._plain(blob_hash) + COMPRESSED_SUFFIX))
+        return open_copy(self._plain(blob_hash))
 
     def _keep(self, group: Sequence[Commit]) -> None:
         if self._journal is None:
@@ -402,6 +404,14 @@ class LocalBlobStore(BlobStore):
         """Return the files that hold the blob: the one that is read, and what it hides."""
         forms = (self.path(blob_hash), self.compressed_path(blob_hash))
         return [path for path in forms if path.exists()]
+
+
+def open_copy(plain: str) -> BlobReader:
+    """Return the copy whose plain form is, or was, at this path; BlobNotFound for none."""
+    try:
+        return LocalBlobReader(plain)
+    except BlobNotFound:
+        return CompressedReader(LocalBlobReader(plain + COMPRESSED_SUFFIX))
 
 
 def stamp_of(status: os.stat_result) -> str:

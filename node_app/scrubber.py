@@ -1,9 +1,9 @@
 """Reads every blob again within a set period, and sets aside what has changed on its disk.
 
 A thread of its own takes up blobs whose last verification is half the period old, the oldest
-first, so that the other half is left to do it in. It reads past the page cache, at a bounded rate
-and after everybody else. Where it is stands in the index, blob by blob, so that a restart changes
-nothing.
+first, so that the other half is left to do it in. A process of its own reads them, past the page
+cache, at a bounded rate and after everybody else. Where it is stands in the index, blob by blob,
+so that a restart changes nothing.
 """
 
 import logging
@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from node_app.blobindex import BlobRecord
-from node_app.blobstore import CHUNK_BYTES, SCRUB, BlobReader, Check, Checked
-from node_app.compression import CompressedReader
+from node_app.blobstore import CHUNK_BYTES, SCRUB, Check, Checked
+from node_app.blobwriter import Digests
+from node_app.copy_reading import Reading, ReadingProcess
 from node_app.errors import NodeError, StoreFailed
-from node_app.giving_way import Rests, Stopped, take_lowest_priority
-from node_app.local_blobstore import LocalBlobReader, LocalBlobStore
+from node_app.giving_way import Rests, Stopped
+from node_app.local_blobstore import LocalBlobStore
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,13 @@ INTERVAL_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 60.0
 # What opening a file costs a disk, in the bytes that it could have read meanwhile.
 OPENING_BYTES: Final = 64 * 1024
+# How much is read at a time in a pass at full speed, which rests for as long as it reads: without
+# that, requests would lose more than a fifth of their rate to it.
+FULL_SPEED_BYTES: Final = 64 * 1024 * 1024
+# The part of the time in which a pass at full speed may keep requests from the interpreter.
+INTERPRETER_SHARE: Final = 0.05
+# The reading process is kept for so long after there was something to read.
+KEEP_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,12 @@ class Scrubber:
         *,
         period: float,
         bytes_per_second: float,
+        reading: Reading | None = None,
     ) -> None:
         self._store = store
         self._rests = rests
         self._stopping = stopping
+        self._reading = reading or ReadingProcess()
         self._max_age = period / 2
         self._rate = bytes_per_second
         self._round = Round()
@@ -68,6 +78,7 @@ class Scrubber:
         self._is_at_full_speed = False
         # What the disk did not give, to be tried again after the round.
         self._failed: set[str] = set()
+        self._read_at = 0.0
         # Set by whoever wants all blobs read at once.
         self._requested = threading.Event()
         self._wake = threading.Event()
@@ -80,6 +91,7 @@ class Scrubber:
         """End after the piece that is under way; blocks until then."""
         self._stopping.set()
         self._wake.set()
+        self._reading.interrupt()
         self._thread.join()
 
     def begin_now(self) -> None:
@@ -128,7 +140,14 @@ class Scrubber:
         self._end_round()
 
     def _work(self) -> None:
-        take_lowest_priority()
+        try:
+            self._scrub_until_stopped()
+        except Stopped:
+            pass
+        finally:
+            self._reading.end()
+
+    def _scrub_until_stopped(self) -> None:
         while not self._stopping.is_set():
             wait = INTERVAL_SECONDS
             try:
@@ -138,8 +157,10 @@ class Scrubber:
                 if self._failed:
                     wait = RETRY_SECONDS
                     self._failed.clear()
+                if time.monotonic() - self._read_at > KEEP_SECONDS:
+                    self._reading.end()
             except Stopped:
-                return
+                raise
             except NodeError as error:
                 logger.warning("Scrubbing goes on in %.0f s: %s", RETRY_SECONDS, error)
                 wait = RETRY_SECONDS
@@ -155,7 +176,8 @@ class Scrubber:
         noted_at, is_progress = time.monotonic(), False
         try:
             for record in records:
-                checked = self._check(record)
+                with self._sharing():
+                    checked = self._check(record)
                 is_progress = is_progress or checked.result is not Check.CHANGED
                 if checked.result is Check.GOOD:
                     now = time.time()
@@ -171,8 +193,10 @@ class Scrubber:
     def _check(self, record: BlobRecord) -> Checked:
         """Read one blob, and count it; StoreFailed when the disk fails as a whole."""
         try:
-            checked = self._store.check(record.hash, found_by=SCRUB, pieces=self._paced)
+            checked = self._store.check(record.hash, found_by=SCRUB, read=self._digests)
         except StoreFailed as error:
+            if self._stopping.is_set():
+                raise Stopped from None
             self._store.probe()
             logger.error("The copy of %s cannot be read: %s", record.hash, error)  # noqa: TRY400  no traceback
             self._failed.add(record.hash)
@@ -192,29 +216,41 @@ class Scrubber:
             unreadable=now.unreadable + unreadable,
         )
 
-    def _paced(self, reader: BlobReader) -> Iterator[bytes]:
-        """Yield a content piece by piece, with the rests that keep the rate."""
-        file = reader.file if isinstance(reader, CompressedReader) else reader
-        if isinstance(file, LocalBlobReader):
-            file.pass_cache_by()
-        stored_share = getattr(file, "size", reader.size) / max(1, reader.size)
-        began = time.monotonic()
-        cost = float(OPENING_BYTES)
-        for offset in range(0, reader.size, CHUNK_BYTES):
-            piece = reader.read_at(offset, CHUNK_BYTES)
-            cost += len(piece) * stored_share
-            yield piece
-            self._rest(cost, began)
-            began, cost = time.monotonic(), 0.0
-        if cost:
-            self._rest(cost, began)
+    def _digests(self, blob_hash: str) -> Digests:
+        """Read one copy, with the rests that keep the rate."""
+        began, first = time.monotonic(), OPENING_BYTES
+
+        def rest(count: int) -> None:
+            nonlocal began, first
+            self._rest(first + count, began)
+            began, first = time.monotonic(), 0
+
+        every = FULL_SPEED_BYTES if self._is_at_full_speed else CHUNK_BYTES
+        self._read_at = time.monotonic()
+        found = self._reading.digests(self._store.path(blob_hash), rest, every=every)
+        if first:
+            self._rest(first, began)
+        return found
 
     def _rest(self, cost: float, began: float) -> None:
-        """Wait until so many bytes may have been read; not at all in a pass at full speed."""
+        """Wait until so many bytes may have been read; in a pass on demand, as long as it took."""
         if self._stopping.is_set():
             raise Stopped
-        if not self._is_at_full_speed and not self._requested.is_set():
-            self._rests.take(max(0.0, cost / self._rate - (time.monotonic() - began)))
+        took = time.monotonic() - began
+        if self._is_at_full_speed:
+            self._stopping.wait(took)
+        elif not self._requested.is_set():
+            self._rests.take(max(0.0, cost / self._rate - took))
+
+    @contextmanager
+    def _sharing(self) -> Iterator[None]:
+        """Let others have the interpreter for most of the time that this and a rest take."""
+        began, worked = time.monotonic(), time.thread_time()
+        try:
+            yield
+        finally:
+            due = (time.thread_time() - worked) / INTERPRETER_SHARE
+            self._stopping.wait(max(0.0, due - (time.monotonic() - began)))
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from node_app.blobstore import READ, BlobReader, BlobStore, Check, Checked, whole
+from node_app.blobwriter import Digests
 from node_app.blocking import RunBlocking
 from node_app.errors import BlobDamaged, BlobNotFound, NodeError, ShuttingDown, StoreFailed
 
 logger = logging.getLogger(__name__)
 
+# Whoever reads a whole content pays for its verification once a day: what has gone bad on the disk
+# meanwhile is then found by the first who reads it.
+WHOLE_SECONDS: Final = 24 * 3600.0
 # Each takes a thread for as long as its copy is large.
 CHECKS_AT_ONCE: Final = 4
 
@@ -32,9 +36,10 @@ class Verifier:
         self._stopping.set()
         await asyncio.gather(*self._checks.values(), return_exceptions=True)
 
-    def is_verified(self, blob_hash: str, reader: BlobReader) -> bool:
-        """Tell whether this open copy may be sent without a look at its bytes."""
-        return self._store.is_verified(blob_hash, reader, max_age=self._max_age)
+    def is_verified(self, blob_hash: str, reader: BlobReader, *, as_whole: bool) -> bool:
+        """Tell whether this open copy may be sent, in part or as a whole, without a look at it."""
+        max_age = min(self._max_age, WHOLE_SECONDS) if as_whole else self._max_age
+        return self._store.is_verified(blob_hash, reader, max_age=max_age)
 
     def is_checking(self, blob_hash: str) -> bool:
         """Tell whether somebody has just doubted this copy."""
@@ -80,11 +85,14 @@ class Verifier:
     async def _read(self, blob_hash: str) -> Checked:
         async with self._turns:
             checked: Checked = await self._run(
-                self._store.check, blob_hash, found_by=READ, pieces=self._pieces
+                self._store.check, blob_hash, found_by=READ, read=self._digests
             )
         if checked.result is Check.GOOD:
             await self.note(blob_hash, checked.stamp)
         return checked
+
+    def _digests(self, blob_hash: str) -> Digests:
+        return self._store.digests(blob_hash, self._pieces)
 
     def _pieces(self, reader: BlobReader) -> Iterator[bytes]:
         for piece in whole(reader):

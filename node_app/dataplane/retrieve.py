@@ -128,14 +128,15 @@ async def _serve(
             wanted, status = part, 206
             headers += _range_headers(f"bytes {part.start}-{part.stop - 1}/{size}")
     headers += [*naming(name), *form.headers, header(b"content-length", wanted.length)]
+    as_whole = form.source is reader and status == 200
     if request.method == "HEAD":
         await request.respond(status, b"", headers)
     elif form.is_small and node.store.opens_locally:
         body = read_small(form.source, blob_hash)[wanted.start : wanted.stop]
         await request.respond(status, body, headers)
-    elif node.verifier.is_verified(blob_hash, reader):
+    elif node.verifier.is_verified(blob_hash, reader, as_whole=as_whole):
         await _send(request, node, form, wanted, (status, headers))
-    elif form.source is reader and status == 200 and not node.verifier.is_checking(blob_hash):
+    elif as_whole and not node.verifier.is_checking(blob_hash):
         await _send_verified(request, node, reader, blob_hash, headers)
     else:
         if node.store.has_stamps:

@@ -2,11 +2,11 @@
 
 import random
 from contextlib import closing
-from typing import Any
 
 import pytest
 
 from node_app.blobstore import Check
+from node_app.blobwriter import Digests
 from node_app.errors import BlobDamaged, BlobNotFound
 from node_app.losses import Losses
 from tests.support.blob_backends import Backend, md5, sha256
@@ -91,12 +91,12 @@ def test_a_copy_that_is_replaced_while_it_is_read_is_not_set_aside(backend: Back
     backend.put(CONTENT)
     backend.plant(KEY, HARMED["flipped"])
 
-    def pieces(reader: Any) -> list[bytes]:
-        found = reader.read_at(0, reader.size)
+    def read(blob_hash: str) -> Digests:
+        found = backend.store.digests(blob_hash)
         backend.put(CONTENT)
-        return [found]
+        return found
 
-    assert backend.store.check(KEY, found_by="read", pieces=pieces).result is Check.CHANGED
+    assert backend.store.check(KEY, found_by="read", read=read).result is Check.CHANGED
     assert backend.get(KEY) == CONTENT
 
 

@@ -237,6 +237,12 @@ def test_p13_eio_on_read(machines: StartMachines, size: int) -> None:
         part = broken.get(f"/retrieve?hash={md5(content)}", headers={"Range": "bytes=5-900"})
         assert (part.status_code, part.content) == (206, content[5:901])
 
+    # A disk that takes writes and gives nothing back: the probe reads past the cache.
+    with failing(cluster.worker(broken), ("preadv", "preadv2")):
+        eventually(lambda: broken.get("/health").status_code == 503, what="the node says so")
+        assert broken.retrieve(md5(content)).content == content
+    eventually(lambda: broken.get("/health").status_code == 200, what="it is well again")
+
 
 def forget(path: Path) -> None:
     """Drop a file from the system's cache."""

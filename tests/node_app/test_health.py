@@ -17,6 +17,7 @@ from mini_dropbox import env
 from node_app import local_blobstore, metrics, node, views
 from node_app.blobwriter import BlobWriter
 from node_app.dataplane.app import DataPlane
+from node_app.direct_reads import DirectReads
 from node_app.node import Node
 from tests.support.cluster import free_ports
 from tests.support.scraping import Scrape, shown
@@ -118,6 +119,22 @@ async def test_a_write_that_is_cut_off(
         patched.setattr("node_app.blobwriter.write_fully", lambda *_: None)
         status, body = await running.health()
     assert (status, body["code"]) == (503, "store_failed")
+    await running.assert_well()
+
+
+async def test_a_disk_that_takes_what_it_does_not_give_back(
+    running: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        for name in ("preadv", "pread"):
+            patched.setattr(os, name, failing(errno.EIO))
+        status, body = await running.health()
+    assert (status, body["code"]) == (503, "store_failed")
+    with monkeypatch.context() as patched:
+        patched.setattr(DirectReads, "read_at", lambda *_: b"prob")
+        status, body = await running.health()
+    assert (status, body["code"]) == (503, "store_failed")
+    assert "does not give back" in body["detail"]
     await running.assert_well()
 
 

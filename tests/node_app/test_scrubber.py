@@ -15,6 +15,8 @@ import pytest
 from mini_dropbox.zerocopy import is_in_memory
 from node_app import scrubber
 from node_app.blobstore import Check
+from node_app.blobwriter import Digests
+from node_app.copy_reading import Reading, ReadingHere, ReadingProcess
 from node_app.errors import StoreFailed
 from node_app.giving_way import Rests, Stopped
 from node_app.local_blobstore import LocalBlobStore
@@ -56,7 +58,11 @@ class NoRests(Rests):
 
 
 def scrubber_of(
-    backend: LocalBackend, rests: Rests | None = None, *, rate: float = 1e12
+    backend: LocalBackend,
+    rests: Rests | None = None,
+    *,
+    rate: float = 1e12,
+    reading: Reading | None = None,
 ) -> Scrubber:
     stopping = threading.Event()
     return Scrubber(
@@ -65,6 +71,7 @@ def scrubber_of(
         stopping,
         period=PERIOD,
         bytes_per_second=rate,
+        reading=reading or ReadingHere(),
     )
 
 
@@ -211,7 +218,7 @@ def test_it_keeps_to_its_rate(backend: LocalBackend) -> None:
     assert expected - worked <= sum(rests.taken) <= expected + 0.001
 
 
-def test_at_full_speed_it_takes_no_rests(backend: LocalBackend) -> None:
+def test_at_full_speed_it_keeps_to_no_rate(backend: LocalBackend) -> None:
     stored(backend, CONTENTS["large"])
     rests = NoRests()
 
@@ -238,7 +245,7 @@ def test_uploads_go_first(backend: LocalBackend) -> None:
 def test_a_request_starts_the_running_thread_on_all_blobs(backend: LocalBackend) -> None:
     content = CONTENTS["large"]
     path = stored(backend, content)
-    scrub = scrubber_of(backend, rate=1.0)
+    scrub = scrubber_of(backend, rate=1.0, reading=ReadingProcess())
     scrub.start()
     damage.flip(path)
 
@@ -345,11 +352,12 @@ def test_a_copy_that_is_replaced_while_it_is_read_stays(backend: LocalBackend) -
     path = stored(backend, content)
     damage.flip(path)
 
-    def pieces(reader: Any) -> Iterator[bytes]:
-        yield reader.read_at(0, reader.size)
+    def read(blob_hash: str) -> Digests:
+        found = backend.store.digests(blob_hash)
         backend.put(content)
+        return found
 
-    checked = backend.store.check(md5(content), found_by="scrub", pieces=pieces)
+    checked = backend.store.check(md5(content), found_by="scrub", read=read)
 
     assert checked.result is Check.CHANGED
     assert backend.get(md5(content)) == content

@@ -15,6 +15,7 @@ import pytest
 from mini_dropbox import zerocopy
 from mini_dropbox.patient_protocol import PatientProtocol
 from mini_dropbox.quick_protocol import QuickProtocol
+from node_app import verifier
 from node_app.dataplane import retrieve
 from node_app.dataplane.bodies import FramesHashing, held_to
 from node_app.dataplane.retrieve import INLINE_BYTES
@@ -282,6 +283,28 @@ async def test_a_copy_that_was_not_verified_lately_is_verified_by_one_read(
     again = await ask(node, content, *ASKED[asked])
     assert again == first
     assert len(verified) <= 1
+
+
+@pytest.mark.parametrize("name", LARGE)
+async def test_who_reads_a_whole_content_verifies_it_once_a_day(
+    node: ReadingNode, name: str, verified: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifier, "WHOLE_SECONDS", MAX_AGE / 2)
+    content = CONTENTS[name]
+    path = stored(node, content)
+    sql = "UPDATE blob SET verified_at = ?"
+    node.backend.database.write(sql, (time.time() - MAX_AGE * 3 / 4,)).result()
+    node.restart()
+
+    assert (await ask(node, content, "Range: bytes=7-9")).body == content[7:10]
+    assert verified == []
+    damage.flip(path)
+    damage.silence(node.backend.folder / "node.sqlite3", md5(content), path)
+    node.restart()
+
+    assert (await ask(node, content)).body != content
+    assert verified == [md5(content)]
+    await is_set_aside(node, content)
 
 
 @pytest.mark.parametrize("name", LARGE)
