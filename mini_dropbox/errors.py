@@ -6,10 +6,10 @@
 
 import logging
 import sqlite3
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError, InternalError, OperationalError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as framework_handler
@@ -17,6 +17,9 @@ from rest_framework.views import exception_handler as framework_handler
 from mini_dropbox.metrics import Events
 
 logger = logging.getLogger(__name__)
+
+DATABASE_UNAVAILABLE: Final = "The database cannot take this request now; try again in a moment."
+RETRY_SECONDS: Final = "2"
 
 _KINDS: Final = {
     sqlite3.SQLITE_BUSY: "locked",
@@ -37,6 +40,21 @@ def database_error_kind(error: DatabaseError) -> str:
     """Return what is wrong: `locked`, `read_only`, `full`, or `failed` for anything else."""
     # Its lowest byte is the kind, the others say where in SQLite (https://sqlite.org/rescode.html).
     return _KINDS.get(getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF, "failed")
+
+
+def is_database_failure(error: Exception) -> TypeGuard[DatabaseError]:
+    """Tell whether the database failed, and not what it was asked to do.
+
+    SQLite says with OperationalError that it is locked or its disk full, and with a plain
+    DatabaseError that it cannot make sense of what its disk gives: all of it may pass.
+    """
+    return isinstance(error, OperationalError | InternalError) or type(error) is DatabaseError
+
+
+def note_database_failure(error: DatabaseError) -> None:
+    """Count it, and say it in the log."""
+    DATABASE_ERRORS.add(database_error_kind(error))
+    logger.error("The database does not answer: %s", error)
 
 
 class ApiError(Exception):
@@ -60,13 +78,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """Turn what a view raised into a response; None lets Django answer 500."""
     if isinstance(error, ApiError):
         return Response(error.body(), status=error.status)
-    if isinstance(error, OperationalError):
-        # SQLite says "database is locked" or "disk is full" here; both may pass.
-        DATABASE_ERRORS.add(database_error_kind(error))
-        logger.error("The database does not answer: %s", error)
-        detail = "The database cannot take this request now; try again in a moment."
-        response = _response(status.HTTP_503_SERVICE_UNAVAILABLE, detail, "database_unavailable")
-        response["Retry-After"] = "2"
+    if is_database_failure(error):
+        note_database_failure(error)
+        response = _response(503, DATABASE_UNAVAILABLE, "database_unavailable")
+        response["Retry-After"] = RETRY_SECONDS
         return response
     if isinstance(error, RequestDataTooBig):
         detail = "The body is too large for this address."

@@ -76,6 +76,7 @@ if ENV.role is env.Role.MASTER:
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "django_htmx.middleware.HtmxMiddleware",
+        "mini_dropbox.views.DatabaseFailures",
     ]
     # What every upload waits for is answered before Django.
     ASGI_FRONT = "master_app.api.quick_registrations.QuickRegistrations"

@@ -158,6 +158,40 @@ def test_p11_disk_full_under_the_masters_database(
 
 @needs_strace
 @disks.needs_root
+def test_p11_eio_under_the_masters_database(machines: StartMachines) -> None:
+    cluster = machines(node_count=2)
+    master, node = cluster.master, cluster.nodes[0]
+    first = secrets.token_bytes(1000)
+    assert put(node, first).json()["registered"]
+    books = [cluster.folder_of(master) / f"db.sqlite3{end}" for end in ("", "-wal", "-shm")]
+    pages = [
+        "/",
+        "/admin/",
+        "/api/v1/files/",
+        "/api/v1/repair/",
+        "/health",
+        f"/get?hash={md5(first)}",
+    ]
+    for calls in (("pread64",), ("pwrite64", "fsync", "fdatasync")):
+        refused = 0
+        with failing(cluster.worker(master), calls, *books):
+            for _ in range(3):
+                answers = [master.get(path) for path in pages]
+                answers.append(register(cluster, f"{secrets.token_hex(8)}.bin"))
+                assert {answer.status_code for answer in answers} <= {200, 302, 503}
+                refused += sum(answer.status_code == 503 for answer in answers)
+            uploaded = put(node, secrets.token_bytes(1000)).json()
+        assert refused
+        eventually(lambda: master.get("/health").ok, 20, what="it is well again, as it is")
+        eventually(lambda: outboxes(cluster) == 0, 20, what="the outboxes are empty")
+        assert master.get(f"/get?hash={uploaded['hash']}").ok
+    eventually(cluster.is_whole, 20, what="heartbeats are recorded again")
+    for path in pages:
+        assert master.get(path).ok
+
+
+@needs_strace
+@disks.needs_root
 class TestFailedSyncs:
     """What a disk could not be made to keep is not acknowledged."""
 
