@@ -1,18 +1,16 @@
 """`manage.py drain NODE`: have all copies of a node made elsewhere, so that it can go."""
 
-import time
 from argparse import ArgumentParser
-from typing import Any, Final
+from typing import Any
 
 from django.core.management.base import CommandError
 
 from master_app.management.node_command import NodeCommand
+from master_app.management.progress import watch
 from master_app.models import Node, NodeMode
 from master_app.operations import plans, services
 from master_app.operations.plans import DrainPlan
 from master_app.wording import human_size
-
-LOOK_SECONDS: Final = 2.0
 
 
 class Command(NodeCommand):
@@ -41,7 +39,7 @@ class Command(NodeCommand):
             raise CommandError(f"Node {node.node_id} is not drained: {plan.obstacle}.")
         services.node_set_mode(node=node, mode=NodeMode.DRAINING)
         if not options["no_wait"]:
-            self._watch(node, plan)
+            self._watch(node)
 
     def _show(self, plan: DrainPlan) -> None:
         node_id = plan.node.node_id
@@ -55,19 +53,12 @@ class Command(NodeCommand):
         if plan.obstacle:
             self.stdout.write(f"It would not come to an end: {plan.obstacle}.")
 
-    def _watch(self, node: Node, plan: DrainPlan) -> None:
+    def _watch(self, node: Node) -> None:
         """Show how far it is, until nothing is left or somebody presses Ctrl+C."""
         self.stdout.write("Ctrl+C ends the watching, not the draining.")
-        left = plan.to_copy_blobs
-        try:
-            while left:
-                time.sleep(LOOK_SECONDS)
-                left = plans.endangered_without(node=node)
-                done = max(0, plan.to_copy_blobs - left)
-                percent = 100 * done // max(1, plan.to_copy_blobs)
-                self.stdout.write(f"  {percent:>3} %  {left:,} blobs left")
-        except KeyboardInterrupt:
-            self.stdout.write(f"Node {node.node_id} goes on draining.")
+        left = watch(lambda: plans.endangered_without(node=node))
+        if left:
+            self.stdout.write(f"Node {node.node_id} goes on draining: {left:,} blobs are left.")
             return
         self.stdout.write(
             f"Node {node.node_id} is drained: `manage.py remove_node {node.node_id}` lets it go."

@@ -1,18 +1,16 @@
 """`manage.py rebalance`: bring blobs to the nodes that placement wants, such as a new one."""
 
-import time
 from argparse import ArgumentParser
-from typing import Any, Final
+from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from master_app.management.progress import watch
 from master_app.models import MoveTask
 from master_app.repair import moves
 from master_app.repair.census import CensusTaker
 from master_app.wording import human_size
-
-LOOK_SECONDS: Final = 2.0
 
 
 class Command(BaseCommand):
@@ -61,14 +59,9 @@ class Command(BaseCommand):
 
     def _watch(self) -> None:
         """Show how far it is, until nothing is left or somebody presses Ctrl+C."""
-        total = left = MoveTask.objects.count()
         self.stdout.write("Ctrl+C ends the watching; `rebalance --cancel` ends the moving.")
-        try:
-            while left:
-                time.sleep(LOOK_SECONDS)
-                left = MoveTask.objects.count()
-                self.stdout.write(f"  {100 * (total - left) // total:>3} %  {left:,} blobs left")
-        except KeyboardInterrupt:
+        left = watch(MoveTask.objects.count)
+        if left:
             self.stdout.write(f"{left:,} blobs are still to be moved.")
             return
         self.stdout.write("Every blob is where placement wants it.")

@@ -1,8 +1,6 @@
 """`manage.py rebuild_metadata`: the master's records, made anew from what the nodes have."""
 
 import json
-import sys
-import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,15 +10,15 @@ from typing import Any, Final
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
 
 from master_app.adoption.missing import Missing
 from master_app.adoption.rebuild import Report, rebuild
+from master_app.management import progress
 from master_app.wording import human_size
 from mini_dropbox import env
 
 SHOWN_MISSING: Final = 20
-BAR_CHARACTERS: Final = 30
-BAR_SECONDS: Final = 0.2
 
 
 class Command(BaseCommand):
@@ -53,7 +51,7 @@ class Command(BaseCommand):
             report = rebuild(
                 urls=[_url(text) for text in options["node"]],
                 all_names=options["all_names"],
-                on_progress=_Bar(self.stderr.write) if sys.stderr.isatty() else _nothing,
+                on_progress=_Bars(),
                 on_missing=self._teller(stack, options["missing"]),
             )
         self.stdout.write(_summary(report))
@@ -83,27 +81,19 @@ class Command(BaseCommand):
         return tell
 
 
-class _Bar:
-    """Shows how far a walk over a node is, in one line of a terminal."""
+class _Bars:
+    """Shows how far the walk over each node is."""
 
-    def __init__(self, write: Callable[..., Any]) -> None:
-        self._write = write
-        self._drawn_at = 0.0
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm[Any]] = {}
 
     def __call__(self, node_id: str, done: int, total: int) -> None:
-        is_done = done >= total
-        if not is_done and time.monotonic() < self._drawn_at + BAR_SECONDS:
-            return
-        self._drawn_at = time.monotonic()
-        part = min(1.0, done / total) if total else 1.0
-        bar = "#" * round(part * BAR_CHARACTERS)
-        line = f"\rnode {node_id} [{bar:<{BAR_CHARACTERS}}] {done:,} of {total:,} blobs"
-        # It is no error, though it goes where errors go.
-        self._write(line, style_func=str, ending="\n" if is_done else "")
-
-
-def _nothing(*_: object) -> None:
-    """Show no progress: nobody watches."""
+        drawn = self._bars.get(node_id)
+        if drawn is None:
+            drawn = self._bars[node_id] = progress.bar(total, f"node {node_id}")
+        drawn.update(done - drawn.n)
+        if done >= total:
+            drawn.close()
 
 
 def _url(text: str) -> str:
