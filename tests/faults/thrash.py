@@ -42,7 +42,8 @@ PAUSE_SECONDS = 0.1
 REPAIR_GRACE_SECONDS = 2
 COMPRESS_AFTER_SECONDS = 2
 DAMAGED_AT_ONCE = 5
-SCRUB_SECONDS = 120.0
+# A long run leaves many blobs to read again.
+SCRUB_SECONDS = 600.0
 
 Fault = Callable[[Server], contextlib.AbstractContextManager[None]]
 
