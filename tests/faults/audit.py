@@ -38,6 +38,7 @@ def audit(
     names = listed(cluster)
     assert {entry.name for entry in entries} - names == set(), "acknowledged and not listed"
     assert names - journal.names_sent == set(), "listed and never sent"
+    assert names & journal.names_deleted == set(), "deleted and listed"
     assert damaged_replicas(cluster) == [], "there are damaged replicas"
     eventually(
         lambda: not short_of_copies(cluster, entries, copies),

@@ -1,4 +1,4 @@
-"""What a client was told: every upload that was acknowledged, and nothing of what it hoped."""
+"""What a client was told: what was acknowledged and what deleted, and nothing of what it hoped."""
 
 import hashlib
 import random
@@ -32,15 +32,24 @@ class Journal:
         self._guard = threading.Lock()
         self._entries: list[Acknowledged] = []
         self._sent: set[str] = set()
+        # Asked to be deleted; nobody knows of them before the answer.
+        self._doomed: set[str] = set()
+        self._deleted: set[str] = set()
         self.answers: Counter[int] = Counter()
         self.broken = 0
         self.slowest = 0.0
 
     @property
     def entries(self) -> Sequence[Acknowledged]:
-        """Return what has been acknowledged so far, in the order of the answers."""
+        """Return what was acknowledged and has to be there, in the order of the answers."""
         with self._guard:
-            return tuple(self._entries)
+            return tuple(entry for entry in self._entries if entry.name not in self._doomed)
+
+    @property
+    def names_deleted(self) -> set[str]:
+        """Return every name whose deletion was acknowledged."""
+        with self._guard:
+            return set(self._deleted)
 
     @property
     def names_sent(self) -> set[str]:
@@ -70,9 +79,20 @@ class Journal:
         with self._guard:
             self.broken += 1
 
-    def any_entry(self, chance: random.Random) -> Acknowledged | None:
+    def deleting(self, name: str) -> None:
+        """Expect no more that this file is there."""
         with self._guard:
-            return chance.choice(self._entries) if self._entries else None
+            self._doomed.add(name)
+
+    def deleted(self, name: str) -> None:
+        with self._guard:
+            self._deleted.add(name)
+
+    def any_entry(self, chance: random.Random) -> Acknowledged | None:
+        """Return one that has to be there, if a few looks find one."""
+        with self._guard:
+            found = [chance.choice(self._entries) for _ in range(5) if self._entries]
+            return next((entry for entry in found if entry.name not in self._doomed), None)
 
 
 def content_of(chance: random.Random) -> bytes:

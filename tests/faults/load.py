@@ -1,4 +1,4 @@
-"""Clients that go on uploading and reading while something is done to the cluster."""
+"""Clients that go on uploading, reading and deleting while something is done to the cluster."""
 
 import contextlib
 import random
@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -20,10 +21,15 @@ ANSWER_SECONDS = 30.0
 # Between two uploads of a writer: what matters is that there is always something under way, and
 # all of it is read back through every node in the end.
 PAUSE_SECONDS = 0.02
+# One of many uploads is deleted.
+PAUSES_BETWEEN_DELETIONS = 10
 
 
 class Load:
-    """Uploads seeded contents in threads, and reads what was acknowledged, until its end."""
+    """Uploads seeded contents in threads, and reads what was acknowledged, until its end.
+
+    With a `master` it deletes a file now and then as well.
+    """
 
     def __init__(
         self,
@@ -34,6 +40,7 @@ class Load:
         writers: int = 4,
         readers: int = 1,
         pause_seconds: float = PAUSE_SECONDS,
+        master: Server | None = None,
     ) -> None:
         self.journal = Journal() if journal is None else journal
         self.reads: Counter[str] = Counter()
@@ -45,6 +52,8 @@ class Load:
         self._stopping = threading.Event()
         print(f"seed {seed}")  # noqa: T201  pytest shows it when the test fails
         loops = [self._write] * writers + [self._read] * readers
+        if master is not None:
+            loops.append(partial(self._delete, master))
         self._threads = [
             threading.Thread(target=self._run, args=(loop, f"{seed}-{number}"))
             for number, loop in enumerate(loops)
@@ -114,6 +123,17 @@ class Load:
             )
         )
 
+    def _delete(
+        self, master: Server, session: requests.Session, chance: random.Random, _: str
+    ) -> None:
+        while not self._stopping.wait(self._pause_seconds * PAUSES_BETWEEN_DELETIONS):
+            entry = self.journal.any_entry(chance)
+            # What the master has not confirmed yet, it may be told of once more.
+            if entry is not None and entry.registered:
+                self.journal.deleting(entry.name)
+                if delete(session, master, entry):
+                    self.journal.deleted(entry.name)
+
     def _read(self, session: requests.Session, chance: random.Random, _: str) -> None:
         while not self._stopping.wait(self._pause_seconds):
             entry = self.journal.any_entry(chance)
@@ -125,6 +145,17 @@ class Load:
             self.reads[outcome] += 1
             if outcome == "wrong":
                 self.wrong.append(entry.hash)
+
+
+def delete(session: requests.Session, master: Server, entry: Acknowledged) -> bool:
+    """Delete the file of an upload; return whether that was acknowledged."""
+    files = f"{master.url}/api/v1/files/"
+    with contextlib.suppress(requests.RequestException, ValueError):
+        found = session.get(files, params={"hash": entry.hash}, timeout=ANSWER_SECONDS).json()
+        keys = [file["id"] for file in found.get("results", ()) if file["name"] == entry.name]
+        answers = [session.delete(f"{files}{key}/", timeout=ANSWER_SECONDS) for key in keys]
+        return [answer.status_code for answer in answers] == [204]
+    return False
 
 
 def read(session: requests.Session, node: Server, entry: Acknowledged) -> str:

@@ -71,6 +71,16 @@ def test_a_name_that_nobody_sent_is_found(used: Machines, journal: Journal) -> N
         audit(used, journal)
 
 
+def test_a_file_that_was_deleted_and_is_there_is_found(used: Machines, journal: Journal) -> None:
+    name = journal.entries[0].name
+    journal.deleting(name)
+    audit(used, journal)
+    journal.deleted(name)
+
+    with pytest.raises(AssertionError, match="deleted and listed"):
+        audit(used, journal)
+
+
 @pytest.mark.parametrize(
     ("spoil", "find"),
     [

@@ -1,7 +1,9 @@
 """Disks that are full, that fail, or that have lost something: nobody is promised what is gone."""
 
 import os
+import random
 import secrets
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -10,10 +12,11 @@ import pytest
 import requests
 
 from tests.faults import disks
-from tests.faults.audit import damaged_replicas, listed, outboxes
+from tests.faults.audit import audit, damaged_replicas, listed, outboxes
 from tests.faults.conftest import StartMachines
 from tests.faults.disks import MIB
 from tests.faults.journal import md5
+from tests.faults.load import Load
 from tests.faults.tracing import READS, SYNCS, failing, needs_strace
 from tests.support.cluster import Cluster, Server
 from tests.support.machines import Machines
@@ -338,3 +341,31 @@ def test_p16_a_blob_file_is_deleted_and_its_bytes_are_uploaded_again(
 
     assert_whole(cluster, contents)
     assert [len(cluster.blob_paths(md5(content))) for content in contents] == [2] * len(contents)
+
+
+def test_p17_a_wiped_disk_is_filled_again_under_load(machines: StartMachines) -> None:
+    cluster = machines(node_count=3, REPAIR_MB_PER_SECOND="5")
+    master, wiped = cluster.master, cluster.nodes[0]
+    with Load(cluster.nodes, seed=random.randrange(10_000), master=master) as load:
+        load.wait_for(100)
+        before = {entry.hash for entry in load.journal.entries if wiped.node_id in entry.replicas}
+        cluster.machines[wiped].kill()
+        shutil.rmtree(cluster.folder_of(wiped))
+        cluster.machines[wiped].start()
+        said = f"Node {wiped.node_id} has a new disk"
+        eventually(lambda: said in cluster.log, 20, what="its old copies are forgotten")
+        backlogs = [eventually(lambda: master.get("/api/v1/repair/").json()["backlog"], 20)]
+        # The progress that an operator sees while clients go on.
+        while backlogs[-1]:
+            load.wait_for(1)
+            backlogs.append(master.get("/api/v1/repair/").json()["backlog"])
+
+    assert before
+    assert len(set(backlogs)) > 2
+    assert load.wrong == []
+    assert set(load.journal.answers) <= {200, 503}
+    audit(cluster, load.journal)
+    refilled = {
+        path.name.removesuffix(".zst") for path in cluster.folder_of(wiped).glob("blobs/*/*/*")
+    }
+    assert before & refilled

@@ -30,7 +30,7 @@ def test_p01_kill_9_of_a_random_process(start_cluster: StartCluster, *, is_long:
     servers = [cluster.master, *cluster.nodes]
     seed = random.randrange(10_000)
     chance = random.Random(seed)
-    with Load(cluster.nodes, seed=seed) as load:
+    with Load(cluster.nodes, seed=seed, master=cluster.master) as load:
         for _ in range(MANY_KILLS if is_long else KILLS):
             kill = chance.choice([kill_worker, kill_arbiter, kill_both, terminate])
             # Whoever is just being started again cannot be killed.
@@ -49,7 +49,8 @@ def test_p04_all_processes_killed_at_once(machines: StartMachines) -> None:
     cluster = machines()
     journal = Journal()
     for _ in range(LIVES):
-        with Load(cluster.nodes, seed=random.randrange(10_000), journal=journal) as load:
+        seed = random.randrange(10_000)
+        with Load(cluster.nodes, seed=seed, journal=journal, master=cluster.master) as load:
             load.wait_for(100)
             for machine in cluster.machines.values():
                 machine.send(signal.SIGKILL)

@@ -45,6 +45,9 @@ DAMAGED_AT_ONCE = 5
 # A long run leaves many blobs to read again.
 SCRUB_SECONDS = 600.0
 
+# Findings of which there must be none.
+BROKEN_PROMISES = ("lost", "unlisted", "strangers", "risen", "damaged", "wrong")
+
 Fault = Callable[[Server], contextlib.AbstractContextManager[None]]
 
 
@@ -63,19 +66,22 @@ class Report:
     lost: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
+    deleted: int = 0
+    risen: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     short: list[str] = field(default_factory=list)
 
     @property
     def has_kept_its_promises(self) -> bool:
-        return not (self.lost or self.unlisted or self.strangers or self.damaged or self.wrong)
+        return not any(getattr(self, name) for name in BROKEN_PROMISES)
 
     def lines(self) -> Iterator[str]:
         """Return the report for people."""
         yield f"seed                       {self.seed}"
         yield f"acknowledged uploads       {self.acknowledged}"
         yield f"answers to uploads         {_counted(self.answers)}"
+        yield f"acknowledged deletions     {self.deleted}"
         yield f"reads                      {_counted(self.reads)}"
         yield f"faults                     {_counted(self.faults)}"
         yield f"copies damaged             {self.damaged_copies}"
@@ -83,7 +89,7 @@ class Report:
             median, worst = statistics.median(self.restored_after), max(self.restored_after)
             yield f"full replication after     {median:.1f} s (median), {worst:.1f} s (worst)"
         yield f"not within {RESTORED_SECONDS:.0f} s            {self.not_restored} times"
-        for name in ("lost", "unlisted", "strangers", "damaged", "wrong", "short"):
+        for name in (*BROKEN_PROMISES, "short"):
             found = getattr(self, name)
             yield f"{name:<27}{len(found)}"
             yield from (f"  {finding}" for finding in found[:20])
@@ -110,6 +116,7 @@ class Thrasher:
             journal=self.journal,
             readers=2,
             pause_seconds=PAUSE_SECONDS,
+            master=self._cluster.master,
         )
         with load:
             load.wait_for(20)
@@ -244,7 +251,7 @@ class Thrasher:
 
     def _audit(self) -> None:
         report, cluster, entries = self.report, self._cluster, self.journal.entries
-        report.acknowledged = len(entries)
+        report.acknowledged = len(self.journal)
         eventually(cluster.is_whole, RESTORED_SECONDS, what="every node healthy")
         for node in cluster.nodes:
             self._scrub(node)
@@ -257,6 +264,8 @@ class Thrasher:
         names = listed(cluster)
         report.unlisted = sorted({entry.name for entry in entries} - names)
         report.strangers = sorted(names - self.journal.names_sent)
+        report.deleted = len(self.journal.names_deleted)
+        report.risen = sorted(names & self.journal.names_deleted)
         report.damaged = damaged_replicas(cluster)
         report.short = [entry.hash for entry in self._short(entries)]
 

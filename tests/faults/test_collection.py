@@ -11,10 +11,9 @@ import pytest
 from tests.support.cluster import Cluster
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.faults
 
 SECONDS = 40.0
-ROUNDS = 150
 
 
 @pytest.fixture
@@ -78,7 +77,7 @@ def test_a_file_that_still_has_another_name_stays(own_cluster: Cluster) -> None:
     )
 
 
-def test_a_node_that_was_away_removes_it_when_it_is_back(own_cluster: Cluster) -> None:
+def test_p18_a_node_that_was_away_removes_it_when_it_is_back(own_cluster: Cluster) -> None:
     first, second = own_cluster.nodes
     blob_hash = first.upload(secrets.token_bytes(2000)).json()["hash"]
     with own_cluster.frozen(second):
@@ -117,20 +116,26 @@ def is_collected(cluster: Cluster) -> bool:
     return not (status["unreferenced_blobs"] or status["removing_blobs"])
 
 
-def test_what_is_stored_again_while_it_is_collected_is_never_lost(own_cluster: Cluster) -> None:
-    contents = [secrets.token_bytes(1500) for _ in range(5)]
+@pytest.mark.timeout(3600)
+def test_p19_what_is_stored_again_while_it_is_collected_is_never_lost(
+    own_cluster: Cluster, *, is_long: bool
+) -> None:
+    generations, rounds = (100, 100) if is_long else (6, 25)
+    kept: dict[str, bytes] = {}
     with deleting(own_cluster):
-        for number in range(ROUNDS):
-            content, node = contents[number % 5], own_cluster.nodes[number % 2]
-            assert node.upload(content, f"{number}.bin").status_code in {200, 503}
-            if number % 25 == 24:
-                # The same contents come again after they are gone, and while they go.
+        for generation in range(generations):
+            contents = [secrets.token_bytes(1500) for _ in range(5)]
+            for number in range(rounds):
+                # Each is uploaded, and its last file deleted, again and again.
+                content, node = contents[number % 5], own_cluster.nodes[number % 2]
+                assert node.upload(content, f"{generation}-{number}.bin").status_code in {200, 503}
+            if generation % 2:
+                # One comes again after it has gone, the others while they go.
                 eventually(lambda: is_collected(own_cluster), SECONDS)
-    kept = {}
-    for number, content in enumerate(contents):
-        answer = own_cluster.nodes[number % 2].upload(content, f"keep-{number}.bin").json()
-        assert answer["success"], answer
-        kept[answer["hash"]] = content
+            answer = own_cluster.nodes[generation % 2].upload(contents[0], f"keep-{generation}.bin")
+            assert answer.ok, answer.text
+            kept[answer.json()["hash"]] = contents[0]
+            assert own_cluster.nodes[0].retrieve(answer.json()["hash"]).content == contents[0]
 
     eventually(lambda: is_collected(own_cluster), SECONDS)
     for blob_hash, content in kept.items():

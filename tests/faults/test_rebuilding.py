@@ -18,7 +18,7 @@ from tests.support.blob_backends import md5, sha256
 from tests.support.cluster import Cluster
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.faults
 
 WRITERS = 8
 
@@ -79,7 +79,7 @@ class Writers:
             count += 1
 
 
-def test_a_backup_under_load_has_every_file_that_was_acknowledged_before_it_began(
+def test_p23_a_backup_under_load_has_every_file_that_was_acknowledged_before_it_began(
     start_cluster: StartCluster, tmp_path: Path
 ) -> None:
     cluster = start_cluster()
@@ -110,7 +110,7 @@ def test_a_backup_under_load_has_every_file_that_was_acknowledged_before_it_bega
     check_readable(cluster, dict(list(later.items())[:50]))
 
 
-def test_the_books_are_made_anew_from_the_nodes_after_the_database_is_lost(
+def test_p23_the_books_are_made_anew_from_the_nodes_after_the_database_is_lost(
     start_cluster: StartCluster,
 ) -> None:
     cluster = start_cluster()
@@ -146,7 +146,7 @@ def test_the_books_are_made_anew_from_the_nodes_after_the_database_is_lost(
     assert cluster.nodes[0].upload(b"and the cluster goes on").json()["registered"] is True
 
 
-def test_an_older_database_takes_up_what_is_newer_and_says_what_has_vanished(
+def test_p23_an_older_database_takes_up_what_is_newer_and_says_what_has_vanished(
     start_cluster: StartCluster, tmp_path: Path
 ) -> None:
     cluster = start_cluster()
@@ -179,7 +179,7 @@ def test_an_older_database_takes_up_what_is_newer_and_says_what_has_vanished(
     assert gone.status_code in {404, 503}
 
 
-def test_metadata_is_rebuilt_without_a_running_master(
+def test_p23_metadata_is_rebuilt_without_a_running_master(
     start_cluster: StartCluster, tmp_path: Path
 ) -> None:
     cluster = start_cluster()

@@ -19,7 +19,7 @@ from tests.support.damage import Damage
 from tests.support.refusals import refusal
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.faults
 
 MIB = 1024 * 1024
 PATIENCE = 30.0
@@ -70,7 +70,7 @@ def replicas(cluster: Cluster, content: bytes) -> list[str]:
 
 @pytest.mark.parametrize("harm", damage.ALL, ids=lambda harm: harm.__name__)
 @pytest.mark.parametrize("asked", [{}, {"Range": "bytes=100-299"}], ids=["whole", "range"])
-def test_a_bad_copy_is_never_served_and_replaced_by_a_good_one(
+def test_p14_a_bad_copy_is_never_served_and_replaced_by_a_good_one(
     shared: Cluster, harm: Damage, asked: dict[str, str]
 ) -> None:
     content = uploaded(shared)
@@ -92,7 +92,7 @@ def test_a_bad_copy_is_never_served_and_replaced_by_a_good_one(
     assert len(kept) == (harm is not damage.delete)
 
 
-def test_when_no_copy_is_good_the_answer_says_so_until_the_file_is_uploaded_again(
+def test_p15_when_no_copy_is_good_the_answer_says_so_until_the_file_is_uploaded_again(
     shared: Cluster,
 ) -> None:
     content = uploaded(shared)
@@ -117,7 +117,7 @@ def test_when_no_copy_is_good_the_answer_says_so_until_the_file_is_uploaded_agai
 
 
 @pytest.mark.parametrize("size", [1_000, 100_000, 3 * MIB])
-def test_a_scrub_finds_what_no_file_system_tells_of(shared: Cluster, size: int) -> None:
+def test_p14_a_scrub_finds_what_no_file_system_tells_of(shared: Cluster, size: int) -> None:
     content = uploaded(shared, size)
     harmed = shared.nodes[0]
     path = copy_of(shared, harmed, content)

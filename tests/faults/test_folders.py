@@ -1,6 +1,5 @@
 """Disks that are carried over, copied, wiped, or put to work twice."""
 
-import secrets
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tests.support.cluster import Cluster, Server, free_ports
 from tests.support.refusals import refusal
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.faults
 
 SECRET = "one secret for two clusters"
 CONTENT = b"what the disk had before"
@@ -40,7 +39,7 @@ def wait_until_refused(node: Server) -> str:
     return eventually(sentence, 20, what="the node is refused")
 
 
-def test_a_disk_of_another_cluster_is_refused_and_nothing_of_it_is_served(
+def test_p18_a_disk_of_another_cluster_is_refused_and_nothing_of_it_is_served(
     start_cluster: StartCluster,
 ) -> None:
     first = start_cluster(CLUSTER_SECRET=SECRET)
@@ -80,31 +79,6 @@ def test_a_copied_folder_is_refused_at_the_start(start_cluster: StartCluster) ->
     assert process.wait(20) != 0
     assert f"holds the disk of node {node.node_id}, not of node {copy.node_id}" in cluster.log
     assert copy.node_id not in cluster.node_states()
-
-
-def test_a_wiped_disk_is_welcome_and_its_copies_are_forgotten(start_cluster: StartCluster) -> None:
-    cluster = start_cluster()
-    wiped, other = cluster.nodes
-    stored = wiped.upload(CONTENT).json()
-    assert len(stored["replicas"]) == 2
-    before = cluster.worker(wiped)
-
-    shutil.rmtree(cluster.data_dir / f"node_{wiped.node_id}")
-    before.kill()
-    eventually(lambda: cluster.has_new_worker(wiped, before), 20, what="a node with a new disk")
-
-    def holders() -> list[str]:
-        return list(cluster.master.get(f"/get?hash={stored['hash']}").json()["replicas"])
-
-    # Repair may fill it up again at once, but not before its old copies are forgotten.
-    eventually(lambda: f"Node {wiped.node_id} has a new disk: 1 copies are gone" in cluster.log, 40)
-    eventually(cluster.is_whole, 40, what="it is let in")
-    eventually(lambda: holders() == sorted([wiped.node_id, other.node_id]), 40, what="a new copy")
-    for node in cluster.nodes:
-        assert node.retrieve(stored["hash"]).content == CONTENT
-    assert cluster.blob_paths(stored["hash"])
-    answers = (wiped.upload(secrets.token_bytes(100)).json() for _ in range(1000))
-    eventually(lambda: len(next(answers)["replicas"]) == 2, 20)
 
 
 @pytest.mark.parametrize("copied", [True, False], ids=["a copy of its disk", "another disk"])
