@@ -95,17 +95,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=100_000, help="how many (default: 100000)")
     parser.add_argument("--seed", type=int, default=1, help="for other rows (default: 1)")
+    parser.add_argument("--whole", action="store_true", help="all blobs with all of their copies")
     options = parser.parse_args()
     bootstrap.prepare()
     if File.objects.exists():
         sys.exit("The database has files already; set MINI_DROPBOX_DATA_DIR to an empty folder.")
     started = time.perf_counter()
-    generate(count=options.files, seed=options.seed)
+    generate(count=options.files, seed=options.seed, is_whole=options.whole)
     print(f"{options.files} files in {time.perf_counter() - started:.1f} s")
 
 
-def generate(*, count: int, seed: int) -> None:
-    """Write the rows: of 100 blobs 94 are whole, 3 lack a replica, 1 all, 2 are unverified."""
+def generate(*, count: int, seed: int, is_whole: bool = False) -> None:
+    """Write the rows: of 100 blobs 94 are whole, 3 lack a replica, 1 all, 2 are unverified.
+
+    With `is_whole` those that are verified have all of their copies.
+    """
+    weights = (1, 0, 0) if is_whole else (96, 3, 1)
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             # A power cut may take what can be made again, and indexes grow in memory.
@@ -118,7 +123,8 @@ def generate(*, count: int, seed: int) -> None:
         nodes = Node.objects.bulk_create(make_nodes(now, blobs_each=count * 2 // len(NODE_IDS)))
         keys = [node.pk for node in nodes]
         for first in range(0, count, BATCH_ROWS):
-            make_batch(range(first, min(first + BATCH_ROWS, count)), keys, first_moment, draw)
+            numbers = range(first, min(first + BATCH_ROWS, count))
+            make_batch(numbers, keys, first_moment, draw, weights)
         derived.index_new_names()
 
 
@@ -139,7 +145,11 @@ def make_nodes(now: datetime, blobs_each: int) -> Iterator[Node]:
 
 
 def make_batch(
-    numbers: range, nodes: Sequence[int], first_moment: datetime, draw: random.Random
+    numbers: range,
+    nodes: Sequence[int],
+    first_moment: datetime,
+    draw: random.Random,
+    weights: Sequence[int],
 ) -> None:
     """Write some files, nine of ten with a blob of their own, and the replicas of the blobs."""
     blobs: list[tuple[Any, ...]] = []
@@ -156,7 +166,7 @@ def make_batch(
         else:
             blobs.append(make_blob(key, kind, moment, draw))
             if blobs[-1][2]:
-                copies = draw.choices((2, 1, 0), (96, 3, 1))[0]
+                copies = draw.choices((2, 1, 0), weights)[0]
                 replicas += ((key, node, moment) for node in draw.sample(nodes, k=copies))
         files.append((key, make_name(number, kind, draw), kind.content_type, moment))
     insert(Blob, blobs)

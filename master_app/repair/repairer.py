@@ -35,6 +35,8 @@ PAGE_TASKS: Final = 1024
 # Nobody may be waiting for a blob that nobody can copy; it is looked at again when something has
 # changed, or after this long.
 REST_SECONDS: Final = 30.0
+# The part of a processor that looking in vain may take, however many blobs there are.
+VAIN_SHARE: Final = 0.05
 BATCHES_AT_ONCE: Final = 4
 # While one is written down here, the node has another to work on.
 BATCHES_FOR_A_NODE: Final = 2
@@ -91,14 +93,15 @@ class Repairer:
         self._scanned_at = 0.0
         # Up to where the tasks have been looked at since something changed.
         self._position: selectors.Position | None = None
-        self._rests_until = 0.0
-        self._seen: tuple[Census, int] | None = None
+        self._looks_since = 0.0
+        self._vain_seconds = 0.0
+        self._seen: tuple[Census | None, int] = (None, 0)
         self.progress = Progress()
 
     def step(self) -> None:
         """Look at the cluster once, and do what can be done at once."""
         if not self._hold_lease():
-            self._scan, self._seen = None, None
+            self._scan, self._seen = None, (None, 0)
             return
         census = self._census_taker.take()
         self._scan_for(census)
@@ -139,12 +142,17 @@ class Repairer:
 
     def _look_again_after_changes(self, census: Census) -> None:
         """Begin with the most endangered again when there are other nodes, or new tasks."""
-        seen = (census, selectors.newest_task())
-        if seen != self._seen or time.monotonic() >= self._rests_until:
-            self._seen = seen
+        newest, now = selectors.newest_task(), time.monotonic()
+        seen_census, seen_newest = self._seen
+        rested = now - self._looks_since
+        is_worth_while = rested >= self._vain_seconds / VAIN_SHARE and (
+            newest != seen_newest or rested >= REST_SECONDS
+        )
+        if census != seen_census or is_worth_while:
+            self._seen = (census, newest)
             self._position = None
             self.progress.lost = self.progress.waiting = 0
-            self._rests_until = time.monotonic() + REST_SECONDS
+            self._looks_since, self._vain_seconds = now, 0.0
 
     def _repair_some(self, census: Census) -> bool:
         """Help the next of those in danger; return whether there may be more to do."""
@@ -152,6 +160,7 @@ class Repairer:
         if not page.keys:
             return False
         self._position = page.position
+        began = time.thread_time()
         blobs = selectors.endangered(page.keys)
         services.tasks_count(copies={blob.key: blob.copies(census) for blob in blobs})
         todo = plan(blobs, census, settings.ENV.replication_factor)
@@ -160,6 +169,8 @@ class Repairer:
         services.tasks_explain(keys=todo.waiting, reason=WAITING)
         self.progress.lost += len(todo.lost)
         self.progress.waiting += len(todo.waiting)
+        if not todo.batches:
+            self._vain_seconds += time.thread_time() - began
         self._carry_out(todo.batches, census)
         return True
 

@@ -13,7 +13,13 @@ from master_app.models import Blob, Lease, Node, RepairTask, Replica
 from master_app.node_client import NodeRequestError
 from master_app.repair import repairer as module
 from master_app.repair import selectors, services
-from master_app.repair.repairer import LOST, WAITING, Repairer
+from master_app.repair.repairer import (
+    LOST,
+    REST_SECONDS,
+    VAIN_SHARE,
+    WAITING,
+    Repairer,
+)
 from mini_dropbox.wire import CopyOrder, CopyResult, CopyStatus
 from tests.support.records import add_file, add_node
 
@@ -175,7 +181,7 @@ def test_a_failure_is_kept_with_its_reason_and_tried_again_later(
     repairer.step()
     assert holders("a.txt") == {"8001"}
     RepairTask.objects.update(try_at=timezone.now())
-    repairer._rests_until = 0
+    repairer._looks_since -= REST_SECONDS
     repairer.step()
     assert holders("a.txt") == {"8001", "8002"}
 
@@ -232,6 +238,37 @@ def test_alone_a_node_waits_for_another(repairer: Repairer, nodes: FakeNodes) ->
     add_node("8002")
     repairer.step()
     assert holders("a.txt") == {"8001", "8002"}
+
+
+def test_looking_in_vain_takes_little_time_until_the_nodes_change(
+    repairer: Repairer, nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds, looked = [0.0], []
+    endangered = selectors.endangered
+
+    def look(keys: Sequence[int]) -> Any:
+        looked.append(len(keys))
+        seconds[0] += 10.0
+        return endangered(keys)
+
+    monkeypatch.setattr("master_app.repair.repairer.time.thread_time", lambda: seconds[0])
+    monkeypatch.setattr(selectors, "endangered", look)
+    add_node("8001")
+    add_file("a.txt", replicas=("8001",))
+    for _ in range(2):
+        repairer.step()
+    add_file("b.txt", replicas=("8001",))
+    repairer._looks_since -= REST_SECONDS
+    repairer.step()
+    # The new one alone.
+    assert looked == [1, 1]
+
+    repairer._looks_since -= 20.0 / VAIN_SHARE
+    repairer.step()
+    assert looked == [1, 1, 2]
+    add_node("8002")
+    repairer.step()
+    assert holders("b.txt") == {"8001", "8002"}
 
 
 def test_a_blob_that_means_another_content_meanwhile_gets_no_replica() -> None:
