@@ -16,7 +16,7 @@ from tests.support.refusals import (
     servers,
 )
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("nothing_is_left_behind")]
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("nothing_is_left_behind")]
 
 BAD_HASHES = [
     "",
@@ -40,16 +40,16 @@ BAD_HASHES = [
 
 class TestHashes:
     @pytest.mark.parametrize("blob_hash", BAD_HASHES)
-    def test_nothing_but_an_md5_reaches_the_disk(self, node: Server, blob_hash: str) -> None:
+    def test_p24_nothing_but_an_md5_reaches_the_disk(self, node: Server, blob_hash: str) -> None:
         answer = send(node, "GET", f"/retrieve?hash={blob_hash}")
 
         assert refusal(answer) == (400, "bad_hash")
 
     @pytest.mark.parametrize("query", ["", "?", "?hash", "?other=1", "?" + "&" * 5000, "?%"])
-    def test_a_missing_hash(self, node: Server, query: str) -> None:
+    def test_p24_a_missing_hash(self, node: Server, query: str) -> None:
         assert refusal(send(node, "GET", "/retrieve" + query)) == (400, "bad_hash")
 
-    def test_an_unknown_hash(self, cluster: Cluster) -> None:
+    def test_p24_an_unknown_hash(self, cluster: Cluster) -> None:
         for each in cluster.nodes:
             answer = each.retrieve(hashlib.md5(b"in no cluster").hexdigest())
             assert refusal(answer) == (404, "unknown_hash")
@@ -57,13 +57,13 @@ class TestHashes:
     @pytest.mark.parametrize(
         "blob_hash", [value for value in BAD_HASHES if value not in {"", "test123"}]
     )
-    def test_the_master_finds_nothing_under_them(self, cluster: Cluster, blob_hash: str) -> None:
+    def test_p24_the_master_finds_nothing_under_them(self, cluster: Cluster, blob_hash: str) -> None:
         answer = send(cluster.master, "GET", f"/get?hash={blob_hash}")
 
         error_of(answer)
         assert answer.status == 404
 
-    def test_a_record_of_no_md5_cannot_be_retrieved(self, cluster: Cluster, node: Server) -> None:
+    def test_p24_a_record_of_no_md5_cannot_be_retrieved(self, cluster: Cluster, node: Server) -> None:
         record = {"hash": "test456", "name": "test.txt", "size": 1, "replicas": []}
         assert cluster.master.post("/register", json=record).ok
 
@@ -71,14 +71,14 @@ class TestHashes:
 
 
 class TestForeignPages:
-    def test_may_not_upload_or_read(self, node: Server) -> None:
+    def test_p24_may_not_upload_or_read(self, node: Server) -> None:
         blob_hash = node.upload(b"not for other sites").json()["hash"]
         for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
             headers = {"Origin": origin}
             assert refusal(node.upload(b"x", REFUSED, headers=headers)) == (403, "foreign_origin")
             assert refusal(node.retrieve(blob_hash, headers=headers)) == (403, "foreign_origin")
 
-    def test_may_not_ask_before(self, node: Server) -> None:
+    def test_p24_may_not_ask_before(self, node: Server) -> None:
         headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
 
         answer = node.request("OPTIONS", "/upload", headers=headers)
@@ -86,7 +86,7 @@ class TestForeignPages:
         assert answer.status_code == 403
         assert "Access-Control-Allow-Origin" not in answer.headers
 
-    def test_the_masters_own_pages_may(self, cluster: Cluster, node: Server) -> None:
+    def test_p24_the_masters_own_pages_may(self, cluster: Cluster, node: Server) -> None:
         for origin in (cluster.master.url, cluster.master.url.replace("127.0.0.1", "localhost")):
             asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
             preflight = node.request("OPTIONS", "/upload", headers=asked)
@@ -97,7 +97,7 @@ class TestForeignPages:
             assert upload.ok
             assert upload.headers["Access-Control-Allow-Origin"] == origin
 
-    def test_a_foreign_host_name_is_refused(self, cluster: Cluster) -> None:
+    def test_p24_a_foreign_host_name_is_refused(self, cluster: Cluster) -> None:
         """A page of a name that was rebound to 127.0.0.1 must not read or upload."""
         for server, path in (
             (cluster.master, "/list"),
@@ -121,7 +121,7 @@ class TestTheClustersOwnPaths:
             (cluster.nodes[0], "GET", "/internal/blobs/../../etc/hostname"),
         ]
 
-    def test_are_closed_without_a_signature(self, cluster: Cluster) -> None:
+    def test_p24_are_closed_without_a_signature(self, cluster: Cluster) -> None:
         for server, method, path in self.paths(cluster):
             answer = server.request(method, path, data=self.BODY, headers=JSON_TYPE)
             if answer.status_code != 404:
@@ -137,13 +137,13 @@ class TestTheClustersOwnPaths:
             "MiniDropbox-HMAC " + "," * 5000 + "signature=\u00e4",
         ],
     )
-    def test_are_closed_with_a_broken_one(self, cluster: Cluster, authorization: str) -> None:
+    def test_p24_are_closed_with_a_broken_one(self, cluster: Cluster, authorization: str) -> None:
         headers = {**JSON_TYPE, "Authorization": authorization.encode("latin-1")}
         for server, method, path in self.paths(cluster)[:-1]:
             answer = server.request(method, path, data=self.BODY, headers=headers)
             assert (answer.status_code, error_of(answer)["code"]) == (401, "not_signed"), path
 
-    def test_are_closed_with_another_secret(self, cluster: Cluster) -> None:
+    def test_p24_are_closed_with_another_secret(self, cluster: Cluster) -> None:
         signer = Signer("another cluster's secret", cluster.nodes[1].node_id)
         digest = hashlib.sha256(self.BODY).hexdigest()
         for server, method, path in self.paths(cluster)[:-1]:
@@ -151,7 +151,7 @@ class TestTheClustersOwnPaths:
             answer = server.request(method, path, data=self.BODY, headers=headers)
             assert (answer.status_code, error_of(answer)["code"]) == (401, "not_signed"), path
 
-    def test_are_closed_when_the_body_is_not_the_signed_one(self, cluster: Cluster) -> None:
+    def test_p24_are_closed_when_the_body_is_not_the_signed_one(self, cluster: Cluster) -> None:
         secret = secret_files.cluster_secret_path(cluster.data_dir).read_text().strip()
         signer = Signer(secret, cluster.nodes[1].node_id)
         for server, method, path in self.paths(cluster)[:-1]:
@@ -160,7 +160,7 @@ class TestTheClustersOwnPaths:
             answer = server.request(method, path, data=self.BODY, headers=headers)
             assert (answer.status_code, error_of(answer)["code"]) == (401, "not_signed"), path
 
-    def test_are_closed_when_the_signature_is_for_another_path_or_too_old(
+    def test_p24_are_closed_when_the_signature_is_for_another_path_or_too_old(
         self, cluster: Cluster
     ) -> None:
         secret = secret_files.cluster_secret_path(cluster.data_dir).read_text().strip()
@@ -176,20 +176,20 @@ class TestTheClustersOwnPaths:
 
 
 class TestBrokenHttp:
-    def test_a_header_section_that_is_too_large(self, cluster: Cluster) -> None:
+    def test_p24_a_header_section_that_is_too_large(self, cluster: Cluster) -> None:
         for server in servers(cluster):
             answer = send(server, "GET", "/health", {"X-Large": "x" * 300_000})
             assert answer.status in {400, 431}
             error_of(answer)
 
-    def test_too_many_headers(self, cluster: Cluster) -> None:
+    def test_p24_too_many_headers(self, cluster: Cluster) -> None:
         for server in servers(cluster):
             headers = {f"X-Header-{n}": "value" for n in range(10_000)}
             answer = send(server, "GET", "/health", headers)
             assert answer.status in {400, 431}
             error_of(answer)
 
-    def test_a_path_that_is_too_long(self, cluster: Cluster) -> None:
+    def test_p24_a_path_that_is_too_long(self, cluster: Cluster) -> None:
         for server in servers(cluster):
             answer = send(server, "GET", "/health?" + "x" * 200_000)
             assert answer.status in {400, 414, 431}
@@ -207,7 +207,7 @@ class TestBrokenHttp:
             b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n",
         ],
     )
-    def test_what_is_no_http(self, cluster: Cluster, request_bytes: bytes) -> None:
+    def test_p24_what_is_no_http(self, cluster: Cluster, request_bytes: bytes) -> None:
         for server in servers(cluster):
             with connect(server) as connection:
                 connection.send(request_bytes)
@@ -216,7 +216,7 @@ class TestBrokenHttp:
             error_of(answer)
 
     @pytest.mark.parametrize("target", ["*", "http://[::1", "//", "/%", "/?%zz", "?", "/#x"])
-    def test_a_strange_target_is_answered(self, cluster: Cluster, target: str) -> None:
+    def test_p24_a_strange_target_is_answered(self, cluster: Cluster, target: str) -> None:
         for server in servers(cluster):
             for method in ("GET", "OPTIONS", "BREW"):
                 answer = send(server, method, target)
