@@ -57,13 +57,17 @@ class TestHashes:
     @pytest.mark.parametrize(
         "blob_hash", [value for value in BAD_HASHES if value not in {"", "test123"}]
     )
-    def test_p24_the_master_finds_nothing_under_them(self, cluster: Cluster, blob_hash: str) -> None:
+    def test_p24_the_master_finds_nothing_under_them(
+        self, cluster: Cluster, blob_hash: str
+    ) -> None:
         answer = send(cluster.master, "GET", f"/get?hash={blob_hash}")
 
         error_of(answer)
         assert answer.status == 404
 
-    def test_p24_a_record_of_no_md5_cannot_be_retrieved(self, cluster: Cluster, node: Server) -> None:
+    def test_p24_a_record_of_no_md5_cannot_be_retrieved(
+        self, cluster: Cluster, node: Server
+    ) -> None:
         record = {"hash": "test456", "name": "test.txt", "size": 1, "replicas": []}
         assert cluster.master.post("/register", json=record).ok
 
