@@ -108,6 +108,12 @@ UNFOLD: Final[dict[str, Any]] = {
                         "admin:master_app_repairtask_changelist",
                         "master_app.view_repairtask",
                     ),
+                    _page(
+                        "Rebalancing",
+                        "balance",
+                        "admin:master_app_movetask_changelist",
+                        "master_app.view_movetask",
+                    ),
                 ],
             },
             {

@@ -1,7 +1,7 @@
 """What an operation would do, before anybody does it. Sizes are bytes."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,6 +9,9 @@ from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 
 from master_app.models import Blob, Node, NodeMode, Replica
+from master_app.repair import moves
+from master_app.repair.census import CensusTaker
+from master_app.repair.moves import Misplaced
 from master_app.services import cluster_map
 from mini_dropbox import placement
 from mini_dropbox.wire import NodeEntry
@@ -70,6 +73,38 @@ def drain_plan(*, node: Node) -> DrainPlan:
         free_bytes=sum(free_bytes) if len(free_bytes) == len(takers) else None,
         shares=tuple(_shares(to_copy, takers)),
     )
+
+
+@dataclass(frozen=True)
+class RebalancePlan:
+    """What brings all blobs to where placement wants them; `obstacle` is why that cannot be."""
+
+    blobs: int = 0
+    copies: int = 0
+    copied_bytes: int = 0
+    removals: int = 0
+    obstacle: str = ""
+
+
+def rebalance_plan(*, on_page: Callable[[Misplaced], None] = lambda _: None) -> RebalancePlan:
+    """Walk over all blobs, about half a minute for a million, and add up what is to be moved."""
+    census = CensusTaker(settings.ENV.repair_grace_seconds).take()
+    wanted = settings.ENV.replication_factor
+    if len(census.takers) < wanted:
+        return RebalancePlan(
+            obstacle=f"{wanted} copies of each blob are wanted, and {len(census.takers)} nodes "
+            "take any: start another node first"
+        )
+    plan = RebalancePlan()
+    for page in moves.misplaced(census, wanted):
+        on_page(page)
+        plan = RebalancePlan(
+            blobs=plan.blobs + len(page.keys),
+            copies=plan.copies + page.copies,
+            copied_bytes=plan.copied_bytes + page.copied_bytes,
+            removals=plan.removals + page.removals,
+        )
+    return plan
 
 
 def _blobs_on(node: Node) -> QuerySet[Blob]:
@@ -141,8 +176,3 @@ def endangered_without(*, node: Node) -> int:
     """Return how many blobs on a node have too few copies elsewhere."""
     wanted = settings.ENV.replication_factor
     return _with_fewer_elsewhere(_blobs_on(node), node, wanted).count()
-
-
-def only_on(*, node: Node) -> int:
-    """Return how many blobs no other node in reach has."""
-    return _with_fewer_elsewhere(_blobs_on(node), node, 1).count()

@@ -4,7 +4,9 @@ from typing import Final
 
 from django.db import transaction
 
-from master_app.models import Node, NodeMode, Removal, Replica
+from master_app.models import MoveTask, Node, NodeMode, Removal, Replica
+from master_app.operations.plans import RebalancePlan, rebalance_plan
+from master_app.repair import moves
 
 PAGE_ROWS: Final = 5000
 
@@ -39,6 +41,17 @@ def node_remove(*, node: Node) -> int:
     count = 0
     while forgotten := _forget_some(node):
         count += forgotten
+    return count
+
+
+def rebalance_begin() -> RebalancePlan:
+    """Note all blobs that are to be moved, for the master that repairs; return what was noted."""
+    return rebalance_plan(on_page=lambda page: moves.tasks_add(keys=page.keys))
+
+
+def rebalance_cancel() -> int:
+    """Leave where they are the blobs that have not been moved yet; return how many."""
+    count, _ = MoveTask.objects.all().delete()
     return count
 
 

@@ -3,13 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from master_app.management.progress import watch
 from master_app.models import MoveTask
-from master_app.repair import moves
-from master_app.repair.census import CensusTaker
+from master_app.operations import plans, services
 from master_app.wording import human_size
 
 
@@ -28,34 +26,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["cancel"]:
-            count, _ = MoveTask.objects.all().delete()
+            count = services.rebalance_cancel()
             self.stdout.write(f"{count:,} blobs stay where they are.")
             return
-        self._plan(is_dry=options["dry_run"])
+        plan = plans.rebalance_plan() if options["dry_run"] else services.rebalance_begin()
+        if plan.obstacle:
+            raise CommandError(f"Nothing can be moved: {plan.obstacle}.")
+        self.stdout.write(
+            f"{plan.blobs:,} blobs are not where placement wants them: {plan.copies:,} copies to "
+            f"make, {human_size(plan.copied_bytes)}, and {plan.removals:,} to remove after that."
+        )
         if not options["dry_run"] and not options["no_wait"]:
             self._watch()
-
-    def _plan(self, *, is_dry: bool) -> None:
-        census = CensusTaker(settings.ENV.repair_grace_seconds).take()
-        wanted = settings.ENV.replication_factor
-        if len(census.takers) < wanted:
-            message = (
-                f"Nothing can be moved: {wanted} copies of each blob are wanted, and "
-                f"{len(census.takers)} nodes take any. Start another node first."
-            )
-            raise CommandError(message)
-        blobs = copies = copied_bytes = removals = 0
-        for page in moves.misplaced(census, wanted):
-            blobs += len(page.keys)
-            copies += page.copies
-            copied_bytes += page.copied_bytes
-            removals += page.removals
-            if not is_dry:
-                moves.tasks_add(keys=page.keys)
-        self.stdout.write(
-            f"{blobs:,} blobs are not where placement wants them: {copies:,} copies to make, "
-            f"{human_size(copied_bytes)}, and {removals:,} to remove after that."
-        )
 
     def _watch(self) -> None:
         """Show how far it is, until nothing is left or somebody presses Ctrl+C."""

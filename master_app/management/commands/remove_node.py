@@ -8,6 +8,7 @@ from django.core.management.base import CommandError
 from master_app.management.node_command import NodeCommand
 from master_app.models import Node
 from master_app.operations import plans, services
+from master_app.wording import human_size
 
 
 class Command(NodeCommand):
@@ -23,9 +24,12 @@ class Command(NodeCommand):
         )
 
     def handle_node(self, node: Node, options: dict[str, Any]) -> None:
-        few, only = plans.endangered_without(node=node), plans.only_on(node=node)
+        plan = plans.drain_plan(node=node)
+        few = plan.to_copy_blobs
         self.stdout.write(
-            f"{few:,} of its blobs have too few copies on other nodes; of {only:,} it has the last."
+            f"Node {node.node_id} has {plan.blobs:,} blobs, {human_size(plan.size)}; "
+            f"{few:,} of its blobs have too few copies on other nodes, "
+            f"{human_size(plan.to_copy_bytes)}; of {plan.last_copies:,} it has the last."
         )
         if options["dry_run"]:
             return

@@ -6,7 +6,10 @@ from threading import Event
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
 
 from master_app import node_client, services
 from master_app.models import MoveTask, Replica
@@ -166,3 +169,50 @@ def test_too_few_nodes_are_said_to_be(nodes: FakeNodes) -> None:
         call_command("read_only", node_id, stdout=StringIO())
     with pytest.raises(CommandError, match="1 nodes take any"):
         rebalance(dry_run=True)
+
+
+def confirmed(admin_client: Client, name: str) -> tuple[str, str]:
+    """Open the page that asks, and agree; return what both pages say."""
+    url = reverse(f"admin:master_app_movetask_{name}")
+    asked = admin_client.get(url).content.decode()
+    return asked, admin_client.post(url, follow=True).content.decode()
+
+
+def test_the_admin_rebalances_and_cancels_after_it_has_shown_the_plan(
+    admin_client: Client, nodes: FakeNodes
+) -> None:
+    add_files(30)
+    listed = admin_client.get(reverse("admin:master_app_movetask_changelist")).content.decode()
+    assert reverse("admin:master_app_movetask_rebalance") in listed
+    admin_client.get(reverse("admin:master_app_movetask_rebalance"))
+    assert not MoveTask.objects.exists()
+
+    asked, done = confirmed(admin_client, "rebalance")
+    count = MoveTask.objects.count()
+    assert count
+    assert f"{count} blobs are not where placement wants them" in asked
+    assert f"{count} blobs are moved when repair is done" in done
+
+    asked, done = confirmed(admin_client, "cancel")
+    assert f"{count} blobs are still to be moved" in asked
+    assert f"{count} blobs stay where they are" in done
+    assert not MoveTask.objects.exists()
+
+
+def test_the_admin_says_why_nothing_can_be_moved(admin_client: Client) -> None:
+    add_node("8001")
+    asked, done = confirmed(admin_client, "rebalance")
+
+    assert "start another node first" in asked
+    assert "Nothing is moved: 2 copies of each blob are wanted" in done
+
+
+def test_who_may_not_operate_nodes_may_not_rebalance(client: Client, nodes: FakeNodes) -> None:
+    add_files(30)
+    person = get_user_model().objects.create_user("reader", is_staff=True)
+    client.force_login(person)
+
+    for name in ("rebalance", "cancel"):
+        url = reverse(f"admin:master_app_movetask_{name}")
+        assert {client.get(url).status_code, client.post(url).status_code} == {403}
+    assert not MoveTask.objects.exists()
