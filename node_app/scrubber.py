@@ -37,7 +37,7 @@ OPENING_BYTES: Final = 64 * 1024
 # that, requests would lose more than a fifth of their rate to it.
 FULL_SPEED_BYTES: Final = 64 * 1024 * 1024
 # The part of the time in which a pass at full speed may keep requests from the interpreter.
-INTERPRETER_SHARE: Final = 0.2
+INTERPRETER_SHARE: Final = 0.05
 # The reading process is kept for so long after there was something to read.
 KEEP_SECONDS: Final = 60.0
 

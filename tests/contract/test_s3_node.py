@@ -89,8 +89,8 @@ def test_nodes_are_not_healthy_while_their_bucket_is_gone_and_recover_with_it(
     storage.bucket.objects.all().delete()
     eventually(lambda: delete_bucket(storage), what="no probe in the bucket")
 
-    health = node.get("/health")
-    assert health.status_code == 503
+    # What was found out a moment ago is told to whoever asks meanwhile.
+    eventually(lambda: node.get("/health").status_code == 503, what="it says so")
     refused = node.upload(b"meanwhile")
     assert refused.status_code == 503
     assert s3_server.url not in refused.text
