@@ -347,7 +347,7 @@ def test_p17_a_wiped_disk_is_filled_again_under_load(machines: StartMachines) ->
     cluster = machines(node_count=3, REPAIR_MB_PER_SECOND="5")
     master, wiped = cluster.master, cluster.nodes[0]
     with Load(cluster.nodes, seed=random.randrange(10_000), master=master) as load:
-        load.wait_for(60)
+        load.wait_for(100)
         before = {entry.hash for entry in load.journal.entries if wiped.node_id in entry.replicas}
         cluster.machines[wiped].kill()
         shutil.rmtree(cluster.folder_of(wiped))

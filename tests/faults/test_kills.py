@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.faults
 
-KILLS = 6
+KILLS = 8
 MANY_KILLS = 200
 # At the end of each, everything is killed.
 LIVES = 2
